@@ -1,0 +1,183 @@
+// Package builder turns one recipe at one commit into a tested image.
+//
+// Builder.Build runs the pipeline: resolve the parent, launch an instance, run
+// the components, take inventory, clean up, make the image, boot a new instance
+// from it, run the tests. What it needs from the world is behind Driver and
+// Memory; what happens is told to an Observer, event by event.
+//
+// It never decides whether to build (package recipe plans), where results are
+// kept (the ledger) or who is told (the reporter).
+package builder
+
+import (
+	"context"
+	"time"
+
+	"github.com/seed-6db18919/ingot/builder/component"
+	"github.com/seed-6db18919/ingot/builder/recipe"
+)
+
+// Driver is where instances and images live. Every call may be repeated after a
+// crash: what a driver makes carries the build's id and is recorded before it is
+// made, so that Sweep finds it. All errors are *Error where somebody has to act.
+type Driver interface {
+	Name() string
+
+	// Revision names what a parent stands for right now, cheaply: nothing is fetched.
+	// Two equal revisions mean that nothing moved.
+	Revision(ctx context.Context, p recipe.Parent) (string, error)
+
+	// Resolve makes the parent usable, fetching or making it where necessary.
+	// log receives lines for the build's log.
+	Resolve(ctx context.Context, p ParentSource, log func(string)) (Base, error)
+
+	// Launch starts an instance from the deepest of spec.Layers that the driver
+	// holds, or else from spec.Base.
+	Launch(ctx context.Context, spec LaunchSpec) (Instance, error)
+
+	// Boot starts a new instance from a finished image, for tests. Nothing that
+	// happens in it reaches the image.
+	Boot(ctx context.Context, spec BootSpec) (Guest, error)
+
+	// Image returns a finished image by its build key.
+	Image(ctx context.Context, key string) (Image, bool, error)
+
+	// Sweep removes what builds that no live process owns have left behind.
+	Sweep(ctx context.Context) (removed []string, err error)
+}
+
+// ParentSource is a parent with what the driver needs to get at its bytes.
+type ParentSource struct {
+	recipe.Parent
+	Image *Image      // of ParentRecipe: the image that the version pattern picked
+	Tree  recipe.Tree // of ParentFile with a relative path: the repository
+}
+
+// Base is a parent image that is ready to be launched.
+type Base struct {
+	Ref      string // the driver's own name for it: a file, an AMI id
+	Digest   string // of its content; part of every key built on it
+	Revision string // as Driver.Revision gave it
+	Platform string
+}
+
+// LaunchSpec asks for a build instance.
+type LaunchSpec struct {
+	Build     string // the build's id; tags everything that is made
+	Base      Base
+	Layers    []string // keys of the layers that the build goes through, in order
+	Isolation recipe.Isolation
+	DiskGiB   int
+}
+
+// Instance is a running build instance. One goroutine uses it at a time.
+type Instance interface {
+	// Held is how many of the first LaunchSpec.Layers the instance started from.
+	Held() int
+	// Put writes files of the repository onto the instance.
+	Put(ctx context.Context, tree recipe.Tree, files []recipe.Files) error
+	// Run runs a job; reboots that its documents ask for happen inside.
+	Run(ctx context.Context, job component.Job, emit func(component.Event)) (component.Result, error)
+	// Keep makes the instance's present state the layer of that key. A driver
+	// without layers does nothing.
+	Keep(ctx context.Context, key string) error
+	// Inventory lists what is installed.
+	Inventory(ctx context.Context) (Inventory, error)
+	// Clean removes what must not be in an image: keys, logs, histories, machine id.
+	Clean(ctx context.Context) error
+	// Snapshot makes the image of that build key. The instance is of no use afterwards.
+	Snapshot(ctx context.Context, key string) (Image, error)
+	// Close gives everything back. It is safe to call twice, and after any error.
+	Close(ctx context.Context) error
+}
+
+// BootSpec asks for an instance of a finished image.
+type BootSpec struct {
+	Build string
+	Image Image
+}
+
+// Guest is a running instance of a finished image.
+type Guest interface {
+	// WaitLogin returns when the console shows a login prompt.
+	WaitLogin(ctx context.Context) error
+	// Run runs a job; it may be called as soon as Boot returned and waits for the agent.
+	Run(ctx context.Context, job component.Job, emit func(component.Event)) (component.Result, error)
+	// Console is the serial console's text so far, capped at its end.
+	Console() string
+	Close(ctx context.Context) error
+}
+
+// Image is a finished image.
+type Image struct {
+	ID        string // img-… or ami-…
+	Key       string // the build key
+	Driver    string
+	Ref       string // the driver's own name: a file, an AMI id
+	Digest    string // names its content: part of the keys of recipes whose parent it is
+	Size      int64  // bytes that it occupies, with what it shares with its parent
+	Virtual   int64  // bytes of the disk that a machine sees
+	Revision  string // of the parent it was made from
+	Inventory Inventory
+	Created   time.Time
+}
+
+// Inventory is what is installed in an image.
+type Inventory struct {
+	OS       string    `json:"os"` // PRETTY_NAME of os-release
+	Kernel   string    `json:"kernel,omitempty"`
+	Packages []Package `json:"packages"` // sorted by name, then architecture
+}
+
+// Package is one installed package.
+type Package struct {
+	Name         string `json:"name"`
+	Version      string `json:"version"`
+	Architecture string `json:"architecture,omitempty"`
+}
+
+// Stage is a part of the pipeline.
+type Stage string
+
+const (
+	StageResolve    Stage = "resolve"
+	StageLaunch     Stage = "launch"
+	StageFiles      Stage = "files"
+	StageBuild      Stage = "build" // once per component
+	StageInventory  Stage = "inventory"
+	StageClean      Stage = "clean"
+	StageImage      Stage = "image"
+	StageBoot       Stage = "boot"
+	StageTest       Stage = "test" // once per test
+	StageDistribute Stage = "distribute"
+)
+
+// EventKind says what an Event reports.
+type EventKind string
+
+const (
+	Started   EventKind = "started"
+	Succeeded EventKind = "succeeded"
+	Failed    EventKind = "failed"
+	Reused    EventKind = "reused"  // done before, under the same key
+	Output    EventKind = "output"  // Text is a piece of log
+	Warned    EventKind = "warned"  // Text is worth reading, but fails nothing
+	Skipped   EventKind = "skipped" // Text says why
+)
+
+// Event is something that happened in a build. Stage and Name together are one
+// row of a progress display; Step is filled for the steps inside a document.
+type Event struct {
+	Time    time.Time     `json:"time"`
+	Kind    EventKind     `json:"kind"`
+	Stage   Stage         `json:"stage"`
+	Name    string        `json:"name,omitempty"` // component or test; empty for a stage that runs once
+	Step    string        `json:"step,omitempty"` // phase/step
+	Text    string        `json:"text,omitempty"`
+	Stderr  bool          `json:"stderr,omitempty"` // of Output
+	Elapsed time.Duration `json:"elapsedNanoseconds,omitempty"`
+}
+
+// Observer hears every event of a build, in order, from one goroutine at a time.
+// It must not block for long: the build waits.
+type Observer func(Event)

@@ -1,0 +1,150 @@
+// Package recipe reads recipes: the documents that name a parent image,
+// components, tests, schedule and distribution, and everything they reach.
+//
+// Load reads all recipes of one tree (a commit, or a working directory) into a
+// Set; what is wrong is in the Set beside what is right, so that one bad file
+// never hides the others. Plan compares two Sets and decides, without touching
+// anything, what has to be built, tested or distributed, and why.
+//
+// The package does not fetch, build or store; a parent image stays a name here.
+package recipe
+
+import (
+	"io/fs"
+
+	"github.com/seed-6db18919/ingot/builder/component"
+)
+
+// Tree is a tree of files as recipes see it: one commit, or a directory. Paths
+// are slash-separated and relative, as in io/fs. Hash names the content of a file
+// or folder: equal hashes mean equal content, within one implementation.
+type Tree interface {
+	fs.ReadDirFS
+	fs.ReadFileFS
+	fs.ReadLinkFS // Lstat does not follow links
+	Hash(path string) (string, error)
+}
+
+// APIVersion is the only one there is.
+const APIVersion = "ingot/v1"
+
+// Recipe is one valid recipe with its closure.
+type Recipe struct {
+	Path           string // of its document in the tree
+	Name           string
+	Version        Version
+	Description    string
+	Platform       string // Linux (default), Windows, macOS
+	Parent         Parent
+	Components     []Use // in the order in which they run
+	Files          []Files
+	Tests          []Use
+	Schedule       *Schedule
+	Infrastructure Infrastructure
+	Exports        []Export
+	Distribution   []Distribution
+	WorkingDir     string // default /tmp
+	DiskGiB        int    // root volume; 0: as the parent
+	AMITags        map[string]string
+}
+
+// ParentKind says how a parent image is named.
+type ParentKind string
+
+const (
+	ParentAlias  ParentKind = "alias"  // debian-12
+	ParentRecipe ParentKind = "recipe" // name/x.x.x, an image of another recipe
+	ParentFile   ParentKind = "file"   // a disk file: of the repository, or absolute on the host
+	ParentURL    ParentKind = "url"    // https, with a checksum
+	ParentAMI    ParentKind = "ami"    // ami-…
+	ParentSSM    ParentKind = "ssm"    // ssm:/…
+	ParentARN    ParentKind = "arn"    // arn:…
+)
+
+// Parent is the image that a recipe starts from, as its author named it.
+type Parent struct {
+	Kind     ParentKind
+	Name     string // alias, recipe name, path, URL, ami id, parameter, ARN
+	Version  string // of ParentRecipe: a version or a pattern such as 1.x.x
+	Checksum string // sha256:…, required for ParentURL
+	Text     string // as written
+}
+
+// Use is a component that a recipe uses.
+type Use struct {
+	Ref        string // as written: a gallery name, optionally @version, or a path
+	Name       string // short, for people: the base name without .yaml, or the gallery name
+	Path       string // in the tree; gallery:name@version for the gallery
+	Text       []byte
+	Digest     string // sha256 of Text
+	Document   *component.Document
+	Parameters map[string]string // only what the recipe gives
+}
+
+// Files is one entry of files: what is put on the instance before the components run.
+type Files struct {
+	Source      string // path in the tree, clean
+	Destination string // absolute on the instance
+	Owner       string // root when empty
+	Group       string
+	Permissions string // octal; empty: as in the repository
+	Entries     []File // every file, folder and link below Source, sorted
+}
+
+// File is one entry below a Files source.
+type File struct {
+	Path   string      // in the tree
+	Target string      // absolute on the instance
+	Mode   fs.FileMode // type and permission bits
+	Link   string      // of a symbolic link
+	Size   int64
+	Digest string // sha256 of the content; empty for folders and links
+}
+
+// Schedule is a calendar trigger.
+type Schedule struct {
+	Cron           string
+	Timezone       string // IANA name, default UTC
+	StartCondition StartCondition
+}
+
+// StartCondition decides whether a due schedule builds.
+type StartCondition string
+
+const (
+	DependencyUpdates StartCondition = "dependency-updates" // only when the parent or a wildcard component moved
+	Always            StartCondition = "always"
+)
+
+// Isolation is where components run with the local driver.
+type Isolation string
+
+const (
+	Container Isolation = "container"
+	VM        Isolation = "vm"
+)
+
+// Infrastructure says where and how a recipe is built.
+type Infrastructure struct {
+	Driver         string // local (default), ec2, imagebuilder
+	Isolation      Isolation
+	KeepOnFailure  bool
+	TimeoutMinutes int // of the whole build; default 60
+}
+
+// Export is a disk format that a release is also written in.
+type Export struct {
+	Format string // qcow2, raw, vmdk, vhdx, vhd, ova
+}
+
+// Distribution is a place that a release is sent to.
+type Distribution struct {
+	Region           string
+	Name             string // with {{ version }} and {{ build }}
+	LaunchPermission LaunchPermission
+}
+
+// LaunchPermission says who may use the distributed image.
+type LaunchPermission struct {
+	UserIDs []string
+}
