@@ -51,6 +51,10 @@ type ParentSource struct {
 	recipe.Parent
 	Image *Image      // of ParentRecipe: the image that the version pattern picked
 	Tree  recipe.Tree // of ParentFile with a relative path: the repository
+
+	// Refresh asks for the parent as it is at its source now; otherwise one that
+	// is there already will do.
+	Refresh bool
 }
 
 // Base is a parent image that is ready to be launched.
@@ -85,8 +89,9 @@ type Instance interface {
 	Inventory(ctx context.Context) (Inventory, error)
 	// Clean removes what must not be in an image: keys, logs, histories, machine id.
 	Clean(ctx context.Context) error
-	// Snapshot makes the image of that build key. The instance is of no use afterwards.
-	Snapshot(ctx context.Context, key string) (Image, error)
+	// Snapshot makes the image of that build key, with its inventory. The instance
+	// is of no use afterwards.
+	Snapshot(ctx context.Context, key string, inventory Inventory) (Image, error)
 	// Close gives everything back. It is safe to call twice, and after any error.
 	Close(ctx context.Context) error
 }
