@@ -1,0 +1,54 @@
+# Everything that a user, a developer and continuous integration run.
+# On a bare Debian 12 with Go, git and make, as root: `make demo`, `make test`.
+
+GO       ?= go
+BIN      := bin
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+GOTESTSUM := $(GO) run gotest.tools/gotestsum@v1.13.0
+# Base images are made once and kept here; continuous integration keeps it within a run.
+export INGOT_TEST_CACHE ?= $(CURDIR)/.cache/test
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help: ## Print this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: $(BIN)/ingot $(BIN)/ingot-agent ## Build the daemon and the agent into bin/
+
+.PHONY: $(BIN)/ingot $(BIN)/ingot-agent
+$(BIN)/ingot:
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/ingot
+$(BIN)/ingot-agent:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $@ ./cmd/ingot-agent
+
+.PHONY: demo
+demo: packages-host build ## Show a commit become an image (ONCE=1: end by itself)
+	$(BIN)/ingot demo $(if $(ONCE),--once)
+
+.PHONY: test
+test: packages-host packages-test build check ## Everything that continuous integration runs
+	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -race -timeout 20m -p 2 ./...
+
+.PHONY: test-short
+test-short: build check ## The tests that need no guest and no base image
+	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -short -race ./...
+
+.PHONY: check
+check: ## Format and vet
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not formatted (run gofmt -w):"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+
+.PHONY: bench
+bench: packages-host packages-bench build ## Measure against peers in the same run, print ratios
+	scripts/bench.sh
+
+.PHONY: packages-host packages-test packages-bench
+packages-host packages-test packages-bench: packages-%:
+	@scripts/install-packages.sh $*
+
+.PHONY: clean
+clean: ## Remove what was built; caches stay
+	rm -rf $(BIN)
