@@ -12,8 +12,11 @@
 package yamldoc
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Problem is one mistake at one place of a document.
@@ -46,6 +49,13 @@ func (p Problems) Error() string {
 	return strings.Join(texts, "\n")
 }
 
+// Sort orders problems by file, then by place.
+func (p Problems) Sort() {
+	slices.SortStableFunc(p, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+}
+
 // String prints the problem as compilers do, the offending line and a caret below.
 func (p Problem) String() string {
 	var b strings.Builder
@@ -59,7 +69,10 @@ func (p Problem) String() string {
 	}
 	if p.Excerpt != "" {
 		gutter := fmt.Sprintf("%5d | ", p.Line)
-		fmt.Fprintf(&b, "\n%s%s\n%s^", gutter, p.Excerpt, strings.Repeat(" ", len(gutter)-2)+"| "+strings.Repeat(" ", max(p.Column-1, 0)))
+		fmt.Fprintf(&b, "\n%s%s", gutter, p.Excerpt)
+		if p.Column <= utf8.RuneCountInString(p.Excerpt)+1 { // the excerpt of a long line ends before
+			fmt.Fprintf(&b, "\n%s| %s^", strings.Repeat(" ", len(gutter)-2), strings.Repeat(" ", max(p.Column-1, 0)))
+		}
 	}
 	return b.String()
 }
