@@ -1,0 +1,89 @@
+package component
+
+import (
+	"context"
+	"slices"
+)
+
+// InputType is what the value of an input has to be.
+type InputType string
+
+const (
+	Text        InputType = "string"
+	TextList    InputType = "list of strings"
+	TextOrList  InputType = "string or list of strings"
+	TextMap     InputType = "map of strings"
+	Bool        InputType = "boolean"
+	Number      InputType = "integer"
+	Permissions InputType = "octal digits"
+	Pairs       InputType = "list of name and value" // parameters of ExecuteDocument
+	Comparison  InputType = "condition"              // the whole map, of Assert
+)
+
+// Input is one input of an action.
+type Input struct {
+	Name     string
+	Type     InputType
+	Required bool
+	Default  string   // as text; empty: none
+	Allowed  []string // values; empty: any
+	POSIX    bool     // an error on Windows
+	Doc      string
+}
+
+// Action is a verb that a step can use, as data: documents are checked against
+// it, steps are run by it, and documentation is printed from it.
+type Action struct {
+	Name      string
+	Doc       string
+	Platforms []string
+	List      bool // inputs is a list of operations; otherwise one map
+	Bare      bool // inputs may be missing
+	Inputs    []Input
+	Outputs   []string
+
+	// run does the work for one entry of the inputs. Nil: not in this engine.
+	run func(ctx context.Context, c *call) (map[string]string, error)
+	// separator joins the outputs of several entries into one; empty: one output for each entry.
+	separator string
+	// check adds what types alone do not say; nil: nothing.
+	check func(s *source, st *Step)
+}
+
+func (a *Action) input(name string) (Input, bool) {
+	for _, in := range a.Inputs {
+		if in.Name == name {
+			return in, true
+		}
+	}
+	return Input{}, false
+}
+
+func (a *Action) inputNames() []string {
+	names := make([]string, len(a.Inputs))
+	for i, in := range a.Inputs {
+		names[i] = in.Name
+	}
+	return names
+}
+
+// On reports whether the action exists on a platform.
+func (a *Action) On(platform string) bool { return slices.Contains(a.Platforms, platform) }
+
+// FindAction returns the action of that name.
+func FindAction(name string) (*Action, bool) {
+	for _, a := range Actions() {
+		if a.Name == name {
+			return &a, true
+		}
+	}
+	return nil, false
+}
+
+func actionNames() []string {
+	var names []string
+	for _, a := range Actions() {
+		names = append(names, a.Name)
+	}
+	return names
+}
