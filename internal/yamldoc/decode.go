@@ -26,6 +26,7 @@ type NodeDecoder interface {
 type At[T any] struct {
 	Value T
 	Node  *yaml.Node
+	Key   *yaml.Node // under which the value stands; nil for an entry of a list
 }
 
 func (a *At[T]) decodeAt(c *decoding, n *yaml.Node, path string) {
@@ -33,9 +34,19 @@ func (a *At[T]) decodeAt(c *decoding, n *yaml.Node, path string) {
 	c.value(n, reflect.ValueOf(&a.Value).Elem(), path)
 }
 
+func (a *At[T]) setKey(n *yaml.Node) { a.Key = n }
+
 // placed is what At is to the decoder: the path to the value must not get lost.
 type placed interface {
 	decodeAt(c *decoding, n *yaml.Node, path string)
+	setKey(n *yaml.Node)
+}
+
+// setKey tells a value that keeps its place the key under which it stands.
+func setKey(value reflect.Value, key *yaml.Node) {
+	if p, ok := value.Addr().Interface().(placed); ok {
+		p.setKey(key)
+	}
 }
 
 // Decode fills the value that into points to from a node, usually d.Root, and
@@ -162,7 +173,9 @@ func (c *decoding) structure(n *yaml.Node, out reflect.Value, path string) {
 			continue
 		}
 		given[key] = true
-		c.value(p.value, out.FieldByIndex(known[i].index), join(path, key))
+		target := out.FieldByIndex(known[i].index)
+		c.value(p.value, target, join(path, key))
+		setKey(target, p.key)
 	}
 	for _, f := range known {
 		if f.required && !given[f.name] {
@@ -201,6 +214,7 @@ func (c *decoding) mapping(n *yaml.Node, out reflect.Value, path string) {
 		key := resolve(p.key).Value
 		value := reflect.New(out.Type().Elem()).Elem()
 		c.value(p.value, value, join(path, clip(key)))
+		setKey(value, p.key)
 		out.SetMapIndex(reflect.ValueOf(key).Convert(out.Type().Key()), value)
 	}
 }

@@ -60,7 +60,7 @@ func TestDecodeKeepsSourceText(t *testing.T) {
 	if len(problems) > 0 {
 		t.Fatalf("problems:\n%v", problems)
 	}
-	if s.Name.Value != "yes" || s.Name.Node.Line != 1 || s.Version != "1.10" || s.Note != "007" || s.Count != 3 || !s.On || s.Every != 90*time.Second {
+	if s.Name.Value != "yes" || s.Name.Node.Column != 7 || s.Name.Key.Column != 1 || s.Version != "1.10" || s.Note != "007" || s.Count != 3 || !s.On || s.Every != 90*time.Second {
 		t.Errorf("scalars: %+v", s)
 	}
 	if !reflect.DeepEqual(s.List, []string{"0755", "1e3", "no"}) || s.Map["Port"] != "8080" || s.Map["Quoted"] != "null" {
