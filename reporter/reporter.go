@@ -79,6 +79,8 @@ type Build struct {
 	Why             []string // "components/nginx.yaml changed"
 	Findings        []Finding
 	State           State
+	Components      int // how many the recipe uses; 0: unknown
+	TestComponents  int // how many tests the recipe names; 0: unknown
 	Stages          []Stage
 	Tests           []Test
 	Image           *Image
