@@ -13,6 +13,7 @@ import (
 	"io/fs"
 
 	"github.com/seed-6db18919/ingot/builder/component"
+	"github.com/seed-6db18919/ingot/internal/yamldoc"
 )
 
 // Tree is a tree of files as recipes see it: one commit, or a directory. Paths
@@ -46,6 +47,11 @@ type Recipe struct {
 	WorkingDir     string // default /tmp
 	DiskGiB        int    // root volume; 0: as the parent
 	AMITags        map[string]string
+
+	document     string // digest of the document's text
+	parentDigest string // of a disk file in the tree
+	signature    signature
+	versionAt    yamldoc.Problem // where the version stands, to be filled with a message
 }
 
 // ParentKind says how a parent image is named.

@@ -1,0 +1,137 @@
+package recipe
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/seed-6db18919/ingot/internal/yamldoc"
+)
+
+// set checks what documents say about each other and sorts the valid recipes
+// from the others.
+func (l *loader) set(documents map[string]*document) *Set {
+	k := &linker{options: l.options, documents: documents, byName: make(map[string][]*document, len(documents)), found: map[*document]yamldoc.Problems{}}
+	for _, doc := range documents {
+		if doc.name != "" {
+			k.byName[doc.name] = append(k.byName[doc.name], doc)
+		}
+	}
+	k.duplicates()
+	k.parents()
+	s := &Set{
+		Recipes: make(map[string]*Recipe, len(documents)), Invalid: map[string]Invalid{},
+		options: l.options, documents: documents, digests: l.digests,
+	}
+	for at, doc := range documents {
+		if problems := k.found[doc]; doc.recipe == nil || len(problems) > 0 {
+			s.Invalid[at] = newInvalid(doc, problems)
+		} else {
+			s.Recipes[doc.name] = doc.recipe
+		}
+	}
+	return s
+}
+
+func newInvalid(doc *document, linked yamldoc.Problems) Invalid {
+	problems := slices.Concat(doc.problems, linked)
+	problems.Sort()
+	return Invalid{
+		Path: doc.path, Name: doc.name, Problems: problems,
+		fingerprint: hash("invalid", doc.digest, problems.Error()),
+	}
+}
+
+// linker finds problems that need more than one document.
+type linker struct {
+	options   Options
+	documents map[string]*document
+	byName    map[string][]*document
+	found     map[*document]yamldoc.Problems
+}
+
+func (k *linker) add(doc *document, at yamldoc.Problem, message, expected string) {
+	at.Message, at.Expected = message, expected
+	k.found[doc] = append(k.found[doc], at)
+}
+
+func (k *linker) duplicates() {
+	for name, same := range k.byName {
+		if len(same) < 2 {
+			continue
+		}
+		slices.SortFunc(same, func(a, b *document) int { return strings.Compare(a.path, b.path) })
+		for _, doc := range same {
+			other := same[0]
+			if doc == other {
+				other = same[1]
+			}
+			k.add(doc, doc.nameAt, fmt.Sprintf("the recipe %s is defined twice", name), fmt.Sprintf("it is also in %s:%d", other.path, other.nameAt.Line))
+		}
+	}
+}
+
+func (k *linker) parents() {
+	done := map[*document]bool{}
+	for _, doc := range k.documents {
+		if doc.parent.Kind != ParentRecipe {
+			continue
+		}
+		if len(k.byName[doc.parent.Name]) == 0 && !slices.Contains(k.options.Recipes, doc.parent.Name) {
+			k.dangling(doc)
+		}
+		k.follow(doc, done)
+	}
+}
+
+func (k *linker) dangling(doc *document) {
+	names := append(slices.Sorted(maps.Keys(k.byName)), k.options.Recipes...)
+	expected := "expected the name of a recipe"
+	if near := yamldoc.Suggest(doc.parent.Name, names); near != "" {
+		expected = fmt.Sprintf("did you mean %q?", near+"/"+doc.parent.Version)
+	}
+	k.add(doc, doc.parentAt, fmt.Sprintf("there is no recipe %q to be the parent image", doc.parent.Name), expected)
+}
+
+// follow goes from recipe to parent until the chain ends, or meets a recipe that
+// was looked at before, or itself: then that part of it is a cycle.
+func (k *linker) follow(doc *document, done map[*document]bool) {
+	var chain []*document
+	for at := doc; at != nil && !done[at]; at = k.above(at) {
+		done[at] = true
+		chain = append(chain, at)
+		if next := k.above(at); next != nil && done[next] {
+			if start := slices.Index(chain, next); start >= 0 {
+				k.cycle(chain[start:])
+			}
+		}
+	}
+}
+
+// cycle tells every recipe of a cycle, each as seen from itself.
+func (k *linker) cycle(members []*document) {
+	const shown = 20
+	for i, doc := range members {
+		var names []string
+		for j := range min(len(members), shown) {
+			names = append(names, members[(i+j)%len(members)].name)
+		}
+		if len(members) > shown {
+			names = append(names, "…")
+		}
+		path := strings.Join(append(names, doc.name), " → ")
+		k.add(doc, doc.parentAt, "the recipe stands on itself: "+path, "expected a parent image that ends the chain")
+	}
+}
+
+// above returns the document of a recipe's parent, or nothing.
+func (k *linker) above(doc *document) *document {
+	if doc.parent.Kind != ParentRecipe {
+		return nil
+	}
+	if same := k.byName[doc.parent.Name]; len(same) == 1 {
+		return same[0]
+	}
+	return nil
+}

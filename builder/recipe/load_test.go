@@ -1,0 +1,317 @@
+package recipe
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// fullRecipe uses every key.
+const fullRecipe = `apiVersion: ingot/v1
+kind: ImageRecipe
+name: web-server
+version: 1.4.0
+description: Serves the site
+platform: Linux
+parentImage: base/1.x.x
+workingDirectory: /var/tmp
+volumeSize: 8
+components:
+  - component: update-linux@1.x.x
+  - component: ./nginx.yaml
+    parameters: {Port: 0080}
+files:
+  - {source: ./site, destination: /var/www/html, owner: www-data, group: "33", permissions: 0644}
+  - {source: motd, destination: /etc/}
+tests:
+  - component: simple-boot-test-linux
+  - component: ../../tests/http.yaml
+schedule: {cron: "0 3 * * SUN", timezone: Europe/Rome, startCondition: always}
+infrastructure: {driver: local, isolation: vm, keepOnFailure: true, timeoutMinutes: 30}
+exports: [{format: vmdk}, {format: ova}]
+distribution: [{region: eu-west-1, name: "web-{{ version }}-{{ build }}", launchPermission: {userIds: [012345678901]}}]
+amiTags: {team: web}
+`
+
+func fullTree() memory {
+	return memory{
+		"recipes/web/recipe.yaml":     fullRecipe,
+		"recipes/web/nginx.yaml":      withParameters(buildComponent("apt-get install nginx")),
+		"recipes/web/site/index.html": "<h1>hello</h1>",
+		"recipes/web/site/a/deep.txt": "deep",
+		"recipes/web/site/link":       "-> a/deep.txt",
+		"recipes/web/motd":            "-> ../../shared/motd",
+		"shared/motd":                 "welcome",
+		"tests/http.yaml":             testComponent("curl localhost"),
+		"recipes/base.yaml":           minimal("base", "1.0.0", "debian-12"),
+		"notes.yaml":                  "some: {other: yaml}",
+		"chart/templates/x.yaml":      "{{ if .Values.x }}\nnot: yaml\n{{ end }}",
+	}
+}
+
+func minimal(name, version, parent string) string {
+	return "apiVersion: ingot/v1\nkind: ImageRecipe\nname: " + name + "\nversion: " + version + "\nparentImage: " + parent + "\n"
+}
+
+func TestLoadReadsEveryKey(t *testing.T) {
+	s := valid(t, load(t, fullTree()))
+	if len(s.Recipes) != 2 {
+		t.Fatalf("recipes: %v", s.Recipes)
+	}
+	r := s.Recipes["web-server"]
+	if r.Path != "recipes/web/recipe.yaml" || r.Version != (Version{1, 4, 0}) || r.WorkingDir != "/var/tmp" || r.DiskGiB != 8 || r.AMITags["team"] != "web" {
+		t.Errorf("recipe: %+v", r)
+	}
+	if want := (Parent{Kind: ParentRecipe, Name: "base", Version: "1.x.x", Text: "base/1.x.x"}); r.Parent != want {
+		t.Errorf("parent %+v, want %+v", r.Parent, want)
+	}
+	if c := r.Components; len(c) != 2 || c[0].Path != "gallery:update-linux@1.0.3" || c[0].Ref != "update-linux@1.x.x" ||
+		c[1].Name != "nginx" || c[1].Path != "recipes/web/nginx.yaml" || c[1].Parameters["Port"] != "0080" || c[1].Document == nil {
+		t.Errorf("components: %+v", c)
+	}
+	if len(r.Tests) != 2 || r.Tests[1].Path != "tests/http.yaml" {
+		t.Errorf("tests: %+v", r.Tests)
+	}
+	if want := (Schedule{"0 3 * * SUN", "Europe/Rome", Always}); *r.Schedule != want {
+		t.Errorf("schedule: %+v", r.Schedule)
+	}
+	if want := (Infrastructure{"local", VM, true, 30}); r.Infrastructure != want {
+		t.Errorf("infrastructure: %+v", r.Infrastructure)
+	}
+	if !reflect.DeepEqual(r.Exports, []Export{{"vmdk"}, {"ova"}}) || !reflect.DeepEqual(r.Distribution, []Distribution{{"eu-west-1", "web-{{ version }}-{{ build }}", LaunchPermission{[]string{"012345678901"}}}}) {
+		t.Errorf("exports %+v, distribution %+v", r.Exports, r.Distribution)
+	}
+}
+
+func TestLoadListsFiles(t *testing.T) {
+	files := valid(t, load(t, fullTree())).Recipes["web-server"].Files
+	if len(files) != 2 || files[0].Source != "recipes/web/site" || files[0].Owner != "www-data" || files[0].Permissions != "0644" {
+		t.Fatalf("files: %+v", files)
+	}
+	var targets []string
+	for _, f := range slices.Concat(files[0].Entries, files[1].Entries) {
+		targets = append(targets, f.Target+" "+f.Mode.String()+" "+f.Link)
+	}
+	want := []string{
+		"/var/www/html dr-xr-xr-x ", "/var/www/html/a dr-xr-xr-x ", "/var/www/html/a/deep.txt -rw-r--r-- ",
+		"/var/www/html/index.html -rw-r--r-- ", "/var/www/html/link Lrwxrwxrwx a/deep.txt", "/etc/motd -rw-r--r-- ",
+	}
+	if !reflect.DeepEqual(targets, want) {
+		t.Errorf("entries\n%s\nwant\n%s", strings.Join(targets, "\n"), strings.Join(want, "\n"))
+	}
+	if f := files[1].Entries[0]; f.Path != "shared/motd" || f.Digest != sha256Hex([]byte("welcome")) || f.Size != 7 {
+		t.Errorf("a source through a link: %+v", f)
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	r := valid(t, load(t, memory{"a.yml": minimal("base", "1.0.0", "debian-12")})).Recipes["base"]
+	if r.Platform != "Linux" || r.WorkingDir != "/tmp" || r.Schedule != nil || r.Infrastructure != (Infrastructure{"local", Container, false, 60}) {
+		t.Errorf("got %+v", r)
+	}
+}
+
+func TestParents(t *testing.T) {
+	sum := strings.Repeat("ab", 32)
+	options := testOptions()
+	options.ParentDirs = []string{"/srv/images"}
+	for written, want := range map[string]Parent{
+		"debian-13":                             {Kind: ParentAlias, Name: "debian-13"},
+		"./disk.qcow2":                          {Kind: ParentFile, Name: "r/disk.qcow2"},
+		"../other.OVA":                          {Kind: ParentFile, Name: "other.OVA"},
+		"/srv/images/x.img":                     {Kind: ParentFile, Name: "/srv/images/x.img"},
+		"https://h.example/d.raw#sha256=" + sum: {Kind: ParentURL, Name: "https://h.example/d.raw", Checksum: "sha256:" + sum},
+		"{source: https://h.example/d.raw, checksum: sha256:" + sum + "}": {Kind: ParentURL, Name: "https://h.example/d.raw", Checksum: "sha256:" + sum, Text: "https://h.example/d.raw"},
+		"ami-0123456789abcdef0":                                            {Kind: ParentAMI, Name: "ami-0123456789abcdef0"},
+		"ssm:/aws/service/debian/12/amd64":                                 {Kind: ParentSSM, Name: "ssm:/aws/service/debian/12/amd64"},
+		"arn:aws:imagebuilder:eu-west-1:aws:image/amazon-linux-2023/x.x.x": {Kind: ParentARN, Name: "arn:aws:imagebuilder:eu-west-1:aws:image/amazon-linux-2023/x.x.x"},
+		"base/1.x.x": {Kind: ParentRecipe, Name: "base", Version: "1.x.x"},
+	} {
+		if want.Text == "" {
+			want.Text = written
+		}
+		driver := "local"
+		if want.Kind == ParentAMI || want.Kind == ParentSSM || want.Kind == ParentARN {
+			driver = "ec2"
+		}
+		s := valid(t, loadWith(t, memory{
+			"r/recipe.yaml": minimal("web", "1.0.0", `"`+written+`"`) + "infrastructure: {driver: " + driver + "}\n",
+			"r/base.yaml":   minimal("base", "1.0.0", "debian-12"), "r/disk.qcow2": "disk", "other.OVA": "ova",
+		}.with(plainMap(written, driver)), options))
+		if got := s.Recipes["web"].Parent; got != want {
+			t.Errorf("%s: got %+v, want %+v", written, got, want)
+		}
+	}
+}
+
+// plainMap writes a parent that is a map without the quotes of a text.
+func plainMap(written, driver string) memory {
+	if !strings.HasPrefix(written, "{") {
+		return nil
+	}
+	return memory{"r/recipe.yaml": minimal("web", "1.0.0", written) + "infrastructure: {driver: " + driver + "}\n"}
+}
+
+func TestHostFilesAreForBuildsByHand(t *testing.T) {
+	folder := t.TempDir()
+	tree := openDir(t, folder, memory{"r/recipe.yaml": minimal("web", "1.0.0", "../../outside.qcow2"), "r/abs.yaml": minimal("abs", "1.0.0", "/any/where.raw")})
+	options := testOptions()
+	s, err := Load(t.Context(), tree, options)
+	if err != nil || len(s.Invalid) != 2 {
+		t.Fatalf("without HostFiles: %v, %v", s.Problems(), err)
+	}
+	options.HostFiles = true
+	s, err = Load(t.Context(), tree, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	valid(t, s)
+	if got, want := s.Recipes["web"].Parent.Name, strings.TrimSuffix(folder, folder[strings.LastIndex(folder, "/"):])+"/outside.qcow2"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got := s.Recipes["abs"].Parent.Name; got != "/any/where.raw" {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestPathsAreLookedAtOnly(t *testing.T) {
+	options := testOptions()
+	options.Paths = []string{"recipes/", "not-there"}
+	s := loadWith(t, memory{"recipes/a.yaml": minimal("aaa", "1.0.0", "debian-12"), "recipes2/b.yaml": minimal("bbb", "1.0.0", "debian-12"), "c.yaml": "apiVersion: ingot/v1\nkind: x"}, options)
+	if len(valid(t, s).Recipes) != 1 {
+		t.Errorf("recipes: %v", s.Recipes)
+	}
+}
+
+func TestScheduleTranslation(t *testing.T) {
+	for written, want := range map[string]string{
+		"0 3 * * SUN": "0 3 * * SUN", "@daily": "@daily", "@every 90m": "@every 90m",
+		"cron(0 3 ? * 1 *)": "0 3 * * 0", "cron(0 3 ? * 2-6/2,SAT *)": "0 3 * * 1-5/2,SAT", "0 0 1 * ? *": "0 0 1 * *",
+		"rate(1 day)": "@every 24h", "rate(12 hours)": "@every 12h", "rate(5 minutes)": "@every 5m",
+	} {
+		if got, err := normalizeCron(written); err != nil || got != want {
+			t.Errorf("%s: %q, %v, want %q", written, got, err, want)
+		}
+	}
+	for _, written := range []string{
+		"", "* * * *", "61 * * * *", "0 3 * * FOO", "0 0 30 2 *", "@every 5s", "@reboot", "@every", "TZ=UTC 0 3 * * *", "TZ=", "CRON_TZ=x",
+		"cron(0 3 L * ? *)", "cron(0 3 ? * fri#2 *)", "cron(0 3 ? * 6L *)", "cron(0 3 ? * 0 *)", "cron(0 3 * * ? 2030)", "cron(0 3 * *)", "rate(1 days)", "rate(2 day)", "rate(0 days)", "rate(1 week)",
+	} {
+		if got, err := normalizeCron(written); err == nil {
+			t.Errorf("%s became %q, want an error", written, got)
+		}
+	}
+}
+
+func TestScheduleNextFollowsDaylightSaving(t *testing.T) {
+	s := Schedule{Cron: "0 3 * * *", Timezone: "Europe/Rome"}
+	for after, want := range map[string]string{"2026-03-28T12:00:00Z": "2026-03-29T01:00:00Z", "2026-10-24T12:00:00Z": "2026-10-25T02:00:00Z"} {
+		from, err := time.Parse(time.RFC3339, after)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if next, err := s.Next(from); err != nil || next.UTC().Format(time.RFC3339) != want {
+			t.Errorf("after %s: %v, %v, want %s", after, next, err, want)
+		}
+	}
+}
+
+// brokenTree cannot be read at one place.
+type brokenTree struct{ mapTree }
+
+var errDisk = errors.New("disk error")
+
+func (b brokenTree) ReadFile(name string) ([]byte, error) {
+	if strings.HasSuffix(name, "nginx.yaml") {
+		return nil, errDisk
+	}
+	return b.mapTree.ReadFile(name)
+}
+
+func TestATreeThatCannotBeReadIsNobodysMistake(t *testing.T) {
+	if _, err := Load(t.Context(), brokenTree{mapTree{fullTree().fs()}}, testOptions()); !errors.Is(err, errDisk) {
+		t.Errorf("Load: %v, want the tree's error", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Load(ctx, mapTree{fullTree().fs()}, testOptions()); !errors.Is(err, context.Canceled) {
+		t.Errorf("Load after the end: %v", err)
+	}
+}
+
+// TestUpdateIsLoad changes trees at random and holds Update against Load.
+func TestUpdateIsLoad(t *testing.T) {
+	contents := map[string][]string{
+		"recipes/web/recipe.yaml":     {fullRecipe, strings.Replace(fullRecipe, "Port", "Prt", 1), "apiVersion: ingot/v1\nkind: ?", "other: yaml", ""},
+		"recipes/web/nginx.yaml":      {withParameters(buildComponent("a")), buildComponent("b"), "-> ../../shared/nginx.yaml", "-> nginx.yaml", ""},
+		"recipes/web/site/index.html": {"one", "two", "-> a/deep.txt", "-> /etc/passwd", ""},
+		"recipes/web/site/new/file":   {"one", ""},
+		"shared/nginx.yaml":           {withParameters(buildComponent("shared")), ""},
+		"shared/motd":                 {"welcome", "changed", ""},
+		"tests":                       {"-> shared", ""},
+		"tests/http.yaml":             {testComponent("x"), ""},
+		"shared/http.yaml":            {testComponent("shared"), ""},
+		"recipes/base.yaml":           {minimal("base", "1.0.0", "debian-12"), minimal("base", "1.0.0", "web-server/x.x.x"), minimal("web-server", "1.0.0", "debian-12"), ""},
+		"recipes/new.yaml":            {minimal("new", "1.0.0", "base/x.x.x"), ""},
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	tree := fullTree()
+	set := load(t, tree)
+	for range 500 {
+		changes := memory{}
+		for at, choices := range contents {
+			if random.IntN(5) == 0 {
+				changes[at] = choices[random.IntN(len(choices))]
+			}
+		}
+		if changes["tests"] != "" { // a link takes the place of the folder
+			changes["tests/http.yaml"] = ""
+		} else if changes["tests/http.yaml"] != "" {
+			changes["tests"] = ""
+		}
+		next := tree.with(changes)
+		if _, link := next["tests"]; link {
+			delete(next, "tests/http.yaml")
+		}
+		updated, err := set.Update(t.Context(), mapTree{next.fs()}, changedPaths(tree, next))
+		if err != nil {
+			t.Fatal(err)
+		}
+		loaded := load(t, next)
+		if got, want := updated.Problems().Error(), loaded.Problems().Error(); got != want {
+			t.Fatalf("after %v:\nupdated\n%s\nloaded\n%s", changes, got, want)
+		}
+		for name, r := range loaded.Recipes {
+			if u := updated.Recipes[name]; u == nil || u.signature != r.signature || u.document != r.document {
+				t.Fatalf("after %v: %s differs", changes, name)
+			}
+		}
+		if plan := Plan(updated, loaded, PlanOptions{}); len(plan) != 0 {
+			t.Fatalf("after %v: a plan between equal sets: %v", changes, plan)
+		}
+		tree, set = next, updated
+	}
+}
+
+func changedPaths(old, now memory) []string {
+	var changed []string
+	for at := range old {
+		if now[at] != old[at] {
+			changed = append(changed, at)
+		}
+	}
+	for at := range now {
+		if old[at] == "" {
+			changed = append(changed, at)
+		}
+	}
+	return changed
+}
+
+var _ fs.ReadLinkFS = mapTree{}

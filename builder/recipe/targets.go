@@ -1,0 +1,145 @@
+package recipe
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/seed-6db18919/ingot/internal/yamldoc"
+)
+
+const (
+	driverLocal       = "local"
+	driverEC2         = "ec2"
+	driverManaged     = "imagebuilder"
+	maxTimeoutMinutes = 24 * 60
+)
+
+type infrastructure struct {
+	Driver         text            `yaml:"driver"`
+	Isolation      text            `yaml:"isolation"`
+	KeepOnFailure  bool            `yaml:"keepOnFailure"`
+	TimeoutMinutes yamldoc.At[int] `yaml:"timeoutMinutes"`
+}
+
+func (r *reading) infrastructure(source *infrastructure) {
+	i := Infrastructure{
+		Driver:         r.oneOf(source.Driver, "driver", driverLocal, driverEC2, driverManaged),
+		Isolation:      Isolation(r.oneOf(source.Isolation, "isolation", string(Container), string(VM))),
+		KeepOnFailure:  source.KeepOnFailure,
+		TimeoutMinutes: 60,
+	}
+	if source.Isolation.Node != nil && i.Isolation == Container && r.recipe.Platform != "Linux" {
+		r.bad(source.Isolation.Node, "expected vm", "%s does not run in a container", r.recipe.Platform)
+	}
+	if r.recipe.Platform != "Linux" {
+		i.Isolation = VM
+	}
+	if limit := source.TimeoutMinutes; limit.Node != nil {
+		if limit.Value < 1 || limit.Value > maxTimeoutMinutes {
+			r.bad(limit.Node, fmt.Sprintf("expected 1 to %d", maxTimeoutMinutes), "timeoutMinutes %d is out of bounds", limit.Value)
+		}
+		i.TimeoutMinutes = limit.Value
+	}
+	r.recipe.Infrastructure = i
+}
+
+type export struct {
+	Format text `yaml:"format,required" example:"vmdk"`
+}
+
+func (r *reading) exports(list yamldoc.At[[]export]) {
+	for _, entry := range list.Value {
+		if entry.Format.Node == nil {
+			continue
+		}
+		e := Export{r.oneOf(entry.Format, "format", "qcow2", "raw", "vmdk", "vhdx", "vhd", "ova")}
+		if e.Format == entry.Format.Value && slices.Contains(r.recipe.Exports, e) {
+			r.bad(entry.Format.Node, "", "the format %s is given twice", e.Format)
+			continue
+		}
+		r.recipe.Exports = append(r.recipe.Exports, e)
+	}
+}
+
+type distribution struct {
+	Region           text             `yaml:"region,required" example:"eu-west-1"`
+	Name             text             `yaml:"name"`
+	LaunchPermission launchPermission `yaml:"launchPermission"`
+}
+
+type launchPermission struct {
+	UserIDs []text `yaml:"userIds"`
+}
+
+var (
+	regionName = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-[0-9]$`)
+	accountID  = regexp.MustCompile(`^[0-9]{12}$`)
+	variable   = regexp.MustCompile(`\{\{\s*([^{}]*?)\s*\}\}`)
+	imageName  = regexp.MustCompile(`^[-_A-Za-z0-9 .]+$`)
+)
+
+func (r *reading) distribution(list yamldoc.At[[]distribution]) {
+	if len(list.Value) > maxListed {
+		r.bad(list.Key, fmt.Sprintf("a recipe has at most %d", maxListed), "%d entries of distribution", len(list.Value))
+		return
+	}
+	for _, entry := range list.Value {
+		if entry.Region.Node == nil {
+			continue
+		}
+		if !regionName.MatchString(entry.Region.Value) {
+			r.bad(entry.Region.Node, "expected a region such as eu-west-1", "%q is not a region", shorten(entry.Region.Value))
+		}
+		same := func(d Distribution) bool { return d.Region == entry.Region.Value }
+		if slices.ContainsFunc(r.recipe.Distribution, same) {
+			r.bad(entry.Region.Node, "", "the region %s is given twice", shorten(entry.Region.Value))
+		}
+		d := Distribution{Region: entry.Region.Value, Name: r.imageName(entry.Name)}
+		for _, id := range entry.LaunchPermission.UserIDs {
+			if !accountID.MatchString(id.Value) {
+				r.bad(id.Node, "expected the 12 digits of an AWS account", "%q is not an account id", shorten(id.Value))
+			}
+			d.LaunchPermission.UserIDs = append(d.LaunchPermission.UserIDs, id.Value)
+		}
+		r.recipe.Distribution = append(r.recipe.Distribution, d)
+	}
+}
+
+// imageName checks the name of a distributed image, which may hold variables.
+func (r *reading) imageName(name text) string {
+	if name.Node == nil {
+		return r.recipe.Name + "-{{ version }}-{{ build }}"
+	}
+	used := map[string]bool{}
+	for _, match := range variable.FindAllStringSubmatch(name.Value, -1) {
+		if used[match[1]] = true; match[1] != "version" && match[1] != "build" {
+			r.bad(name.Node, "expected {{ version }} or {{ build }}", "unknown variable %q", shorten(match[0]))
+		}
+	}
+	plain := variable.ReplaceAllString(name.Value, "0")
+	switch {
+	case !imageName.MatchString(plain) || utf8.RuneCountInString(plain) > 127:
+		r.bad(name.Node, "expected at most 127 letters, digits, blanks and .-_, with {{ version }} and {{ build }}", "%q is not an image name", shorten(name.Value))
+	case !used["build"]:
+		r.bad(name.Node, "expected {{ build }} in it: image names are unique in an account, and the second build of a version needs another one", "the image name %q is the same for every build", shorten(name.Value))
+	}
+	return name.Value
+}
+
+func (r *reading) tags(tags yamldoc.At[map[string]string]) {
+	if len(tags.Value) > 50 {
+		r.bad(tags.Key, "an image has at most 50", "%d tags", len(tags.Value))
+	}
+	for name, value := range tags.Value {
+		switch {
+		case name == "" || utf8.RuneCountInString(name) > 128 || strings.HasPrefix(name, "aws:"):
+			r.bad(tags.Node, "expected at most 128 characters, not beginning with aws:", "the tag key %q", shorten(name))
+		case utf8.RuneCountInString(value) > 256:
+			r.bad(tags.Node, "expected at most 256 characters", "the value of tag %q is too long", shorten(name))
+		}
+	}
+	r.recipe.AMITags = tags.Value
+}
