@@ -14,7 +14,7 @@ func Actions() []Action {
 func everywhere() []string { return []string{Linux, Windows, MacOS} }
 func posix() []string      { return []string{Linux, MacOS} }
 
-func path(doc string) Input {
+func pathInput(doc string) Input {
 	return Input{Name: "path", Type: Text, Required: true, Doc: doc}
 }
 
@@ -69,7 +69,7 @@ func executeActions() []Action {
 			Name: "ExecuteBinary", Platforms: everywhere(), Outputs: []string{"stdout"},
 			Doc: "Runs one program without a shell. 194 (Linux) and 3010 (Windows) ask for a reboot, after which the step runs again.",
 			Inputs: []Input{
-				path("A path, or a name that is looked up in PATH."),
+				pathInput("A path, or a name that is looked up in PATH."),
 				{Name: "arguments", Type: TextList, Doc: "Each entry is one argument."},
 			},
 			run: executeBinary, check: checkExecute,
@@ -139,7 +139,7 @@ func fileActions() []Action {
 		{
 			Name: "AppendFile", Platforms: everywhere(), List: true,
 			Doc:    "Adds to the end of a file that exists.",
-			Inputs: []Input{path(""), content, encoding()},
+			Inputs: []Input{pathInput(""), content, encoding()},
 		},
 		{
 			Name: "CopyFile", Platforms: everywhere(), List: true,
@@ -150,7 +150,7 @@ func fileActions() []Action {
 			Name: "CreateFile", Platforms: everywhere(), List: true,
 			Doc: "Writes a file; missing folders are made.",
 			Inputs: []Input{
-				path(""), content, encoding(), owner(false, "A name or number; the current user."), group("A name or number; the current group."),
+				pathInput(""), content, encoding(), owner(false, "A name or number; the current user."), group("A name or number; the current group."),
 				permissions(false, "0666"), overwrite("false makes an existing file an error."),
 			},
 			run: createFile,
@@ -159,20 +159,20 @@ func fileActions() []Action {
 			Name: "CreateSymlink", Platforms: posix(), List: true,
 			Doc: "Makes a symbolic link to something that exists.",
 			Inputs: []Input{
-				path("The link."), {Name: "target", Type: Text, Required: true},
+				pathInput("The link."), {Name: "target", Type: Text, Required: true},
 				{Name: "force", Type: Bool, Default: "false", Doc: "true replaces a link, and nothing else."},
 			},
 		},
 		{
 			Name: "DeleteFile", Platforms: everywhere(), List: true,
 			Doc:    "Deletes a file; * in the last element matches several.",
-			Inputs: []Input{path("")}, run: deleteFile,
+			Inputs: []Input{pathInput("")}, run: deleteFile,
 		},
 		{
 			Name: "ListFiles", Platforms: everywhere(), List: true, Outputs: []string{"files"}, separator: ",",
 			Doc: "Lists the files of a folder.",
 			Inputs: []Input{
-				path("A folder."), {Name: "fileNamePattern", Type: Text, Doc: "A name with *."},
+				pathInput("A folder."), {Name: "fileNamePattern", Type: Text, Doc: "A name with *."},
 				{Name: "recursive", Type: Bool, Default: "false"},
 			},
 		},
@@ -185,24 +185,24 @@ func fileActions() []Action {
 			Name: "ReadFile", Platforms: everywhere(), List: true, Outputs: []string{"content"},
 			Doc: "Reads a text file.",
 			Inputs: []Input{
-				path(""), encoding(),
+				pathInput(""), encoding(),
 				{Name: "printFileContent", Type: Bool, Default: "false", Doc: "true prints the content to the log."},
 			},
 		},
 		{
 			Name: "SetFileEncoding", Platforms: everywhere(), List: true,
 			Doc:    "Converts a file from UTF-8.",
-			Inputs: []Input{path(""), encoding()},
+			Inputs: []Input{pathInput(""), encoding()},
 		},
 		{
 			Name: "SetFileOwner", Platforms: posix(), List: true,
 			Doc:    "Changes who owns a file.",
-			Inputs: []Input{path(""), owner(true, "A name or number."), group("Without: the owner's own group.")},
+			Inputs: []Input{pathInput(""), owner(true, "A name or number."), group("Without: the owner's own group.")},
 		},
 		{
 			Name: "SetFilePermissions", Platforms: posix(), List: true,
 			Doc:    "Changes the mode of a file, whatever the umask.",
-			Inputs: []Input{path(""), permissions(true, "")},
+			Inputs: []Input{pathInput(""), permissions(true, "")},
 		},
 	}
 }
@@ -219,7 +219,7 @@ func folderActions() []Action {
 			Name: "CreateFolder", Platforms: everywhere(), List: true,
 			Doc: "Makes an empty folder; what was there before is deleted.",
 			Inputs: []Input{
-				path(""), owner(false, "A name or number; the current user."), group("A name or number; the owner's group."),
+				pathInput(""), owner(false, "A name or number; the current user."), group("A name or number; the owner's group."),
 				permissions(false, "0777"), overwrite("false makes an existing folder an error."),
 			},
 			run: createFolder,
@@ -227,7 +227,7 @@ func folderActions() []Action {
 		{
 			Name: "DeleteFolder", Platforms: everywhere(), List: true,
 			Doc:    "Deletes a folder.",
-			Inputs: []Input{path(""), {Name: "force", Type: Bool, Default: "false", Doc: "true deletes what is in it as well."}},
+			Inputs: []Input{pathInput(""), {Name: "force", Type: Bool, Default: "false", Doc: "true deletes what is in it as well."}},
 		},
 		{
 			Name: "MoveFolder", Platforms: everywhere(), List: true,
@@ -237,12 +237,12 @@ func folderActions() []Action {
 		{
 			Name: "SetFolderOwner", Platforms: posix(), List: true,
 			Doc:    "Changes who owns a folder and all in it.",
-			Inputs: []Input{path(""), owner(true, "A name or number."), group("Without: the owner's own group."), recursive},
+			Inputs: []Input{pathInput(""), owner(true, "A name or number."), group("Without: the owner's own group."), recursive},
 		},
 		{
 			Name: "SetFolderPermissions", Platforms: posix(), List: true,
 			Doc:    "Changes the mode of a folder and all in it.",
-			Inputs: []Input{path(""), permissions(true, ""), recursive},
+			Inputs: []Input{pathInput(""), permissions(true, ""), recursive},
 		},
 	}
 }
@@ -252,7 +252,7 @@ func windowsActions() []Action {
 		return Action{
 			Name: name, Platforms: []string{Windows}, Doc: doc, Outputs: []string{"logFile", "msiExitCode", "stdout"},
 			Inputs: []Input{
-				path("A local path, or an s3 or http URL."),
+				pathInput("A local path, or an s3 or http URL."),
 				{Name: "reboot", Type: Text, Default: "Allow", Allowed: []string{"Allow", "Force", "Skip"}},
 				{Name: "logOptions", Type: Text, Default: "*VX"},
 				{Name: "logFile", Type: Text},
@@ -269,7 +269,7 @@ func windowsActions() []Action {
 			Name: "SetRegistry", Platforms: []string{Windows}, List: true,
 			Doc: "Sets values of the registry; missing keys are made.",
 			Inputs: []Input{
-				path(""), {Name: "name", Type: Text, Required: true},
+				pathInput(""), {Name: "name", Type: Text, Required: true},
 				{Name: "value", Type: TextOrList, Required: true},
 				{Name: "type", Type: Text, Required: true, Allowed: []string{"BINARY", "DWORD", "QWORD", "SZ", "EXPAND_SZ", "MULTI_SZ"}},
 			},

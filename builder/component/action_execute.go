@@ -1,0 +1,79 @@
+package component
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// executeBash runs all commands as one script, so that variables, functions and
+// the folder carry over from one entry to the next. There is no set -e: the last
+// command decides. The script is given to bash as a file and never executed
+// itself, because its folder may be mounted noexec.
+func executeBash(ctx context.Context, c *call) (map[string]string, error) {
+	script := c.logs.path("input.sh")
+	text := strings.ReplaceAll(strings.Join(c.list("commands"), "\n")+"\n", "\r\n", "\n")
+	// It may hold secrets, and the folder outlives the step.
+	if err := os.WriteFile(script, []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	output, err := c.execute(ctx, "/bin/bash", script)
+	if removeErr := os.Remove(script); err == nil && removeErr != nil {
+		err = removeErr
+	}
+	return output, err
+}
+
+// executeBinary runs one program. Nothing is split, quoted or globbed.
+func executeBinary(ctx context.Context, c *call) (map[string]string, error) {
+	return c.execute(ctx, append([]string{c.text("path")}, c.list("arguments")...)...)
+}
+
+// execute runs a program and makes the step's outcome of its exit status.
+func (c *call) execute(ctx context.Context, args ...string) (map[string]string, error) {
+	c.last = c.newOutputs(c.at)
+	stdout, stderr := c.last.writers()
+	status, held, err := program{
+		args: args, dir: c.job.WorkingDir, env: c.environ(), mark: c.markOf(), stdout: stdout, stderr: stderr,
+	}.run(ctx)
+	c.last.flush()
+	c.logs.note("%s: exit status %d, error %v", filepath.Base(args[0]), status, err)
+	switch {
+	case err != nil:
+		return nil, err
+	case status == c.env.rebootStatus():
+		return nil, &rebootRequest{again: true}
+	case status != 0:
+		return nil, fmt.Errorf("exit status %d", status)
+	}
+	if held {
+		c.warn(c.at, "a program that still runs in the background kept the output open; what it prints from now on is lost. Redirect its output")
+	}
+	c.state.Cut = c.state.Cut || c.last.captured.over
+	return map[string]string{"stdout": c.last.captured.text()}, nil
+}
+
+// environ is what programs of this step see.
+func (c *call) environ() []string {
+	env := c.env.Environ[:len(c.env.Environ):len(c.env.Environ)]
+	if c.job.WorkingDir != "" {
+		env = append(env, "WORKING_DIRECTORY="+c.job.WorkingDir)
+	}
+	return env
+}
+
+// markOf names this step among all that run on the machine.
+func (c *call) markOf() string {
+	return fmt.Sprintf("%s/%d/%s/%d", c.job.ID, c.at.document, c.at.phase, c.state.Started.UnixNano())
+}
+
+// reboot restarts the machine; the run goes on with the next step.
+func reboot(_ context.Context, c *call) (map[string]string, error) {
+	delay, err := c.seconds("delaySeconds")
+	if err != nil {
+		return nil, err
+	}
+	return nil, &rebootRequest{delay: delay}
+}

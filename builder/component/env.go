@@ -1,0 +1,71 @@
+package component
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+)
+
+// Env is the machine that a run happens on. The zero value is this machine.
+type Env struct {
+	Platform string           // default: what this program was built for
+	Root     string           // where logs and state go when the Job names no folders; default /var/lib/ingot
+	Now      func() time.Time // default time.Now
+	Environ  []string         // of the programs that steps start; default: this program's own
+	Store    ParameterStore   // nil: a step with an aws:ssm: reference fails
+	Backoff  time.Duration    // before the second try of a download, doubled for each further one; default 1 s
+}
+
+// ParameterStore knows the values that {{ aws:ssm:… }} stands for.
+type ParameterStore interface {
+	// Parameter returns the value of a name such as /path/name; secret values
+	// are masked in everything that the run writes.
+	Parameter(ctx context.Context, name string) (value string, secret bool, err error)
+}
+
+func (e Env) withDefaults() Env {
+	if e.Platform == "" {
+		e.Platform = map[string]string{"windows": Windows, "darwin": MacOS}[runtime.GOOS]
+		if e.Platform == "" {
+			e.Platform = Linux
+		}
+	}
+	if e.Root == "" {
+		e.Root = "/var/lib/ingot"
+	}
+	if e.Backoff == 0 {
+		e.Backoff = time.Second
+	}
+	if e.Now == nil {
+		e.Now = time.Now
+	}
+	if e.Environ == nil {
+		e.Environ = os.Environ()
+	}
+	return e
+}
+
+// rebootStatus is the exit status with which a program asks for a reboot. The
+// other platform's status is an ordinary failure.
+func (e Env) rebootStatus() int {
+	if e.Platform == Windows {
+		return 3010
+	}
+	return 194
+}
+
+func (e Env) logDir(j Job) string {
+	if j.LogDir != "" {
+		return j.LogDir
+	}
+	return filepath.Join(e.Root, "log")
+}
+
+func (e Env) stateDir(j Job) string {
+	if j.StateDir != "" {
+		return j.StateDir
+	}
+	return filepath.Join(e.Root, "state")
+}

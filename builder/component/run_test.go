@@ -1,0 +1,605 @@
+package component
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// bench is a folder to run jobs in, for real, with bash.
+type bench struct {
+	t      *testing.T
+	dir    string
+	job    Job
+	env    Env
+	mu     sync.Mutex
+	events []Event
+}
+
+func newBench(t *testing.T, documents ...string) *bench {
+	t.Helper()
+	b := &bench{t: t, dir: t.TempDir()}
+	b.env = Env{Root: b.dir, Backoff: time.Millisecond}
+	b.job = Job{ID: "run-1", WorkingDir: b.dir}
+	for i, text := range documents {
+		b.job.Documents = append(b.job.Documents, JobDocument{Name: fmt.Sprintf("doc%d", i+1), Path: fmt.Sprintf("doc%d.yaml", i+1), Text: text})
+	}
+	return b
+}
+
+func (b *bench) run() Result {
+	b.t.Helper()
+	result, err := Run(b.t.Context(), b.job, b.env, b.hear)
+	if err != nil {
+		b.t.Fatalf("Run: %v", err)
+	}
+	return result
+}
+
+func (b *bench) hear(e Event) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.events = append(b.events, e)
+}
+
+// ok runs and expects success.
+func (b *bench) ok() Result {
+	b.t.Helper()
+	result := b.run()
+	if result.Status != Success {
+		b.t.Fatalf("status %s, failure %+v\noutput:\n%s", result.Status, result.Failure, b.printed())
+	}
+	return result
+}
+
+// fails runs and expects a failure whose message contains want.
+func (b *bench) fails(want string) Result {
+	b.t.Helper()
+	result := b.run()
+	if result.Status != Failed || result.Failure == nil {
+		b.t.Fatalf("status %s, want a failure with %q", result.Status, want)
+	}
+	if !strings.Contains(result.Failure.Message, want) {
+		b.t.Fatalf("failure %q, want %q", result.Failure.Message, want)
+	}
+	return result
+}
+
+// printed is all that steps printed.
+func (b *bench) printed() string {
+	var text strings.Builder
+	for _, e := range b.events {
+		if e.Kind == Output {
+			text.WriteString(e.Text)
+		}
+	}
+	return text.String()
+}
+
+func (b *bench) prints(want string) {
+	b.t.Helper()
+	b.ok()
+	if got := b.printed(); got != want {
+		b.t.Errorf("printed:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+func (b *bench) steps(r Result) string {
+	var out []string
+	for _, d := range r.Documents {
+		for _, s := range d.Steps {
+			out = append(out, fmt.Sprintf("%s/%s/%s=%s", d.Name, s.Phase, s.Name, s.Status))
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+func (b *bench) read(name string) string {
+	b.t.Helper()
+	text, err := os.ReadFile(filepath.Join(b.dir, name))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return string(text)
+}
+
+func (b *bench) logFile(name string) string {
+	b.t.Helper()
+	folders, err := filepath.Glob(filepath.Join(b.dir, "log", "TOE_*_UTC-0_run-1"))
+	if err != nil || len(folders) != 1 {
+		b.t.Fatalf("log folders: %v, %v", folders, err)
+	}
+	text, err := os.ReadFile(filepath.Join(folders[0], name))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return string(text)
+}
+
+// bash is a step that runs commands, with extra fields of the step.
+func bash(name, commands string, fields ...string) string {
+	out := "- name: " + name + "\n  action: ExecuteBash\n"
+	for _, f := range fields {
+		out += indent(f, "  ")
+	}
+	return out + "  inputs:\n    commands:\n      - |\n" + indent(commands, "        ")
+}
+
+func inPhase(name string, steps ...string) string {
+	return "  - name: " + name + "\n    steps:\n" + indent(strings.Join(steps, ""), "      ")
+}
+
+func document(parts ...string) string {
+	return "schemaVersion: 1.0\nphases:\n" + strings.Join(parts, "")
+}
+
+// Trap 1.
+func TestTrapDocumentsAreOuterAndPhasesInner(t *testing.T) {
+	doc := document(inPhase("build", bash("A", "echo build")), inPhase("validate", bash("A", "echo validate")), inPhase("test", bash("A", "echo test")))
+	b := newBench(t, doc, doc)
+	b.job.Phases = []string{"validate", "build"}
+	b.prints("build\nvalidate\nbuild\nvalidate\n")
+}
+
+// Trap 7.
+func TestTrapCommandsAreOneScriptWithoutErrexit(t *testing.T) {
+	b := newBench(t, oneStep(`- name: A
+  action: ExecuteBash
+  inputs:
+    commands:
+      - x=1; cd /
+      - "false"
+      - echo $? $x $PWD
+      - f() { echo "from $1"; }
+      - f here`))
+	b.prints("1 1 /\nfrom here\n")
+	b = newBench(t, oneStep(bash("A", "false\nexit 3")))
+	b.fails("exit status 3")
+	b = newBench(t, oneStep("- {name: A, action: ExecuteBash, inputs: {commands: echo one}}"))
+	b.prints("one\n")
+}
+
+// Traps 8 and 26, and the wiring of inputs and outputs.
+func TestTrapChainingStripsLineEndsAndKnowsPhases(t *testing.T) {
+	b := newBench(t, document(
+		inPhase("build", bash("Where", `echo "`+"$PWD"+`"`),
+			"- name: Make\n  action: CreateFile\n  inputs: [{path: '{{ build.Where.outputs.stdout }}/made', content: x}, {path: other, content: '{{ build.Where.outputs[0].stdout }}'}]\n",
+			bash("Use", "cat {{ build.Make.inputs.path }}; echo {{build.Make.inputs[1].path}}")),
+		inPhase("validate", bash("Where", "echo validate"), bash("Both", "echo {{ build.Where.outputs.stdout }} {{ validate.Where.outputs.stdout }}")),
+	))
+	b.ok()
+	if want := b.dir + "\nxother\nvalidate\n" + b.dir + " validate\n"; b.printed() != want {
+		t.Errorf("printed %q, want %q", b.printed(), want)
+	}
+	if b.read("other") != b.dir {
+		t.Errorf("other holds %q", b.read("other"))
+	}
+}
+
+// Trap 9.
+func TestTrapValuesAreNeitherQuotedNorExpandedAgain(t *testing.T) {
+	b := newBench(t, "parameters:\n  - Evil: {type: string, default: \"{{ Other }} $(echo run)\"}\n  - Other: {type: string, default: no}\n"+oneStep(bash("A", "echo {{Evil}} {{ Evil }}")))
+	b.prints("{{ Other }} run {{ Other }} run\n")
+}
+
+// Section 16: whatever is no known reference stays.
+func TestForeignBracesStay(t *testing.T) {
+	b := newBench(t, oneStep(bash("A", `cat <<'E'
+{{ .Names }} {{ unknown }} {{ loop.index }} ${{ steps.a.outputs.b }} {{{ x }}} {{ a
+}} {{}} {{ }} }} {{
+E`)))
+	b.prints("{{ .Names }} {{ unknown }} {{ loop.index }} ${{ steps.a.outputs.b }} {{{ x }}} {{ a\n}} {{}} {{ }} }} {{\n")
+}
+
+func TestParametersAndConstants(t *testing.T) {
+	doc := "parameters:\n  - Given: {type: string}\n  - Default: {type: string, default: d}\n  - Empty: {type: string, default: e}\nconstants:\n  - Const: {type: string, value: 012}\n" +
+		oneStep(bash("A", "echo {{Given}}/{{ Default }}/{{ Empty}}/{{Const }}"))
+	b := newBench(t, doc)
+	b.job.Documents[0].Parameters = map[string]string{"Given": "g", "Empty": "", "Const": "never", "Unknown": "u"}
+	b.prints("g/d//012\n")
+	b = newBench(t, doc)
+	b.fails("parameter Given has no default and was given no value")
+}
+
+// Traps 23 and 24, and section 4.2.
+func TestTrapOnFailure(t *testing.T) {
+	next := bash("Next", "echo next")
+	for _, c := range []struct {
+		onFailure, steps string
+		status           Status
+	}{
+		{"", "doc1/build/A=failed", Failed},
+		{"onFailure: Abort", "doc1/build/A=failed", Failed},
+		{"onFailure: Continue", "doc1/build/A=failed doc1/build/Next=success doc1/validate/B=success doc2/build/C=success", Failed},
+		{"onFailure: Ignore", "doc1/build/A=ignoredFailure doc1/build/Next=success doc1/validate/B=success doc2/build/C=success", SuccessWithIgnoredFailure},
+	} {
+		b := newBench(t, document(inPhase("build", bash("A", "echo oops >&2; exit 7", c.onFailure), next), inPhase("validate", bash("B", ":"))), oneStep(bash("C", ":")))
+		result := b.run()
+		if got := b.steps(result); got != c.steps || result.Status != c.status {
+			t.Errorf("%q: %s, %s; want %s, %s", c.onFailure, got, result.Status, c.steps, c.status)
+		}
+		if f := result.Failure; c.status == Failed && (f.Step != "A" || f.Message != "exit status 7" || f.Stderr != "oops" || f.Path != "doc1.yaml") {
+			t.Errorf("failure: %+v", f)
+		}
+	}
+}
+
+func TestFailureOfChainedSteps(t *testing.T) {
+	b := newBench(t, oneStep(bash("A", "echo x; exit 1", "onFailure: Ignore")+bash("B", "echo {{ build.A.outputs.stdout }}")))
+	b.fails("{{ build.A.outputs.stdout }}: step A failed, so it has no outputs")
+	b = newBench(t, oneStep(bash("A", "echo x", "if: {fileExists: /nowhere}")+bash("B", "echo [{{ build.A.outputs.stdout }}]")))
+	b.prints("[]\n")
+	b = newBench(t, document(inPhase("build", bash("A", "echo x")), inPhase("test", bash("B", "echo {{ build.A.outputs.stdout }}"))))
+	b.job.Phases = []string{"test"}
+	b.fails("step A has not run")
+}
+
+func TestMaxAttempts(t *testing.T) {
+	b := newBench(t, oneStep(bash("A", "echo try >> tries; [ $(wc -l < tries) = 3 ]", "maxAttempts: 5")))
+	if r := b.ok(); r.Documents[0].Steps[0].Attempts != 3 {
+		t.Errorf("attempts: %+v", r.Documents[0].Steps[0])
+	}
+	b = newBench(t, oneStep(bash("A", "echo try >> tries; exit 1", "maxAttempts: 2")))
+	if r := b.fails("exit status 1"); r.Documents[0].Steps[0].Attempts != 2 || b.read("tries") != "try\ntry\n" {
+		t.Errorf("attempts: %+v", r.Documents[0].Steps[0])
+	}
+}
+
+func TestLoops(t *testing.T) {
+	for _, c := range []struct{ loop, want string }{
+		{"{for: {start: 1, end: 5, updateBy: 2}}", "0=1\n1=3\n2=5\n"},
+		{"{for: {start: 3, end: 2, updateBy: -1}}", "0=3\n1=2\n"},
+		{"{forEach: [a, '{{ List }}']}", "0=a\n1=x,y,,z\n"},
+		{"{forEach: {list: '{{ List }}'}}", "0=x\n1=y\n2=\n3=z\n"},
+		{"{forEach: {list: \"p\\nq\\n\", delimiter: \"\\n\"}}", "0=p\n1=q\n"},
+		{"{forEach: []}", ""},
+	} {
+		b := newBench(t, "parameters:\n  - List: {type: string, default: 'x,y,,z'}\n"+oneStep(bash("A", "echo {{ loop.index }}={{loop.value}}", "loop: "+c.loop)))
+		b.prints(c.want)
+	}
+}
+
+// Trap 13, and the two names that a loop has.
+func TestTrapLoopOutputsAreJoinedByLine(t *testing.T) {
+	b := newBench(t, oneStep(bash("A", "echo -n {{ Each.value }}", "loop: {name: Each, forEach: [a, b]}")+bash("B", "echo '{{ build.A.outputs.stdout }}'")))
+	b.prints("aba\nb\n")
+}
+
+// Trap 12.
+func TestTrapRetryOfALoopBeginsAnew(t *testing.T) {
+	b := newBench(t, oneStep(bash("A", "echo {{ loop.value }} | tee -a tries; [ {{ loop.value }} = 1 ] || [ $(wc -l < tries) -gt 2 ]", "maxAttempts: 2\nloop: {for: {start: 1, end: 2, updateBy: 1}}")+bash("B", "echo '{{ build.A.outputs.stdout }}'")))
+	b.prints("1\n2\n1\n2\n1\n2\n")
+	b = newBench(t, oneStep(bash("A", "exit {{ loop.value }}", "loop: {for: {start: 0, end: 5, updateBy: 1}}")))
+	b.fails("failed iteration: 1")
+	b = newBench(t, oneStep(bash("A", "sleep 0.{{ loop.value }}00", "timeoutSeconds: 1\nloop: {for: {start: 4, end: 9, updateBy: 1}}")))
+	b.fails("the loop timed out after 1s")
+}
+
+// Traps 2 and 3: 194 runs the step again, its condition is not looked at again, and no attempt is used up.
+func TestTrapExit194RunsTheStepAgainAfterTheReboot(t *testing.T) {
+	b := newBench(t, oneStep(bash("First", "echo first | tee -a firsts")+
+		bash("Again", `echo again {{ loop.value }} {{ build.First.outputs.stdout }}
+[ -e "done{{ loop.value }}" ] && exit 0
+touch "done{{ loop.value }}" second; exit 194`, "if: {not: {fileExists: second}}\nloop: {forEach: [a, b]}")+
+		bash("Last", "echo '{{ build.Again.outputs.stdout }}'")))
+	for reboots := 1; reboots <= 2; reboots++ {
+		r := b.run()
+		if !r.Reboot || r.Status != "" {
+			t.Fatalf("result %d: %+v", reboots, r)
+		}
+		if pending, err := Pending(b.job, b.env); !pending || err != nil {
+			t.Fatalf("Pending: %v, %v", pending, err)
+		}
+	}
+	r := b.ok()
+	if want := "first\nagain a first\nagain a first\nagain b first\nagain b first\nagain a first\nagain b first\n"; b.printed() != want {
+		t.Errorf("printed:\n%s", b.printed())
+	}
+	if got := b.steps(r); got != "doc1/build/First=success doc1/build/Again=success doc1/build/Last=success" || r.Documents[0].Steps[1].Attempts != 1 {
+		t.Errorf("steps: %s %+v", got, r.Documents[0].Steps[1])
+	}
+	if pending, err := Pending(b.job, b.env); pending || err != nil {
+		t.Errorf("Pending after the end: %v, %v", pending, err)
+	}
+	starts := 0
+	for _, e := range b.events {
+		if e.Kind == StepStarted && e.Step == "Again" {
+			starts++
+		}
+	}
+	if starts != 1 {
+		t.Errorf("the step was announced %d times", starts)
+	}
+}
+
+// Trap 2: Reboot goes on with the next step.
+func TestTrapRebootGoesOnWithTheNextStep(t *testing.T) {
+	b := newBench(t, document(inPhase("build", bash("A", "echo a"), "- {name: R, action: Reboot}\n", bash("B", "echo {{ build.A.outputs.stdout }}b")), inPhase("validate", bash("C", "echo c"))), oneStep("- {name: R, action: Reboot, inputs: {delaySeconds: 0}}\n"+bash("D", "echo d")))
+	for range 2 {
+		if r := b.run(); !r.Reboot {
+			t.Fatalf("no reboot: %+v", r)
+		}
+	}
+	b.prints("a\nab\nc\nd\n")
+}
+
+func TestAStepThatAlwaysWantsRebootsFails(t *testing.T) {
+	b := newBench(t, oneStep(bash("A", "exit 194")))
+	for range maxReboots {
+		if r := b.run(); !r.Reboot {
+			t.Fatalf("no reboot: %+v", r)
+		}
+	}
+	b.fails("asked for a reboot 10 times")
+}
+
+// A failure before the reboot is still the run's failure after it.
+func TestFailureSurvivesAReboot(t *testing.T) {
+	b := newBench(t, oneStep(bash("A", "exit 1", "onFailure: Continue")+"- {name: R, action: Reboot}\n"+bash("B", ":")))
+	b.run()
+	if r := b.fails("exit status 1"); r.Failure.Step != "A" {
+		t.Errorf("failure: %+v", r.Failure)
+	}
+}
+
+func TestAnotherJobDoesNotResume(t *testing.T) {
+	b := newBench(t, oneStep(bash("A", "echo a")+"- {name: R, action: Reboot}\n"))
+	b.run()
+	b.job.Documents[0].Text = oneStep(bash("B", "echo b"))
+	b.events = nil
+	b.prints("b\n")
+}
+
+// Trap 5 of numbers, and 3010 outside of Windows.
+func TestOtherExitStatusesAreFailures(t *testing.T) {
+	b := newBench(t, oneStep("- {name: A, action: ExecuteBinary, inputs: {path: sh, arguments: ['-c', 'kill -9 $$']}}"))
+	b.fails("signal: killed")
+	b = newBench(t, oneStep(bash("A", "exit 194")))
+	b.env.Platform = MacOS
+	if r := b.run(); !r.Reboot {
+		t.Errorf("macOS: %+v", r)
+	}
+}
+
+func TestExecuteBinaryDoesNotTouchItsArguments(t *testing.T) {
+	b := newBench(t, oneStep(`- name: A
+  action: ExecuteBinary
+  inputs:
+    path: printf
+    arguments: ['%s|', 'a b', '*', '$HOME', "", '{{ build.X }}']
+`))
+	b.prints("a b|*|$HOME||{{ build.X }}|")
+	b = newBench(t, oneStep("- {name: A, action: ExecuteBinary, inputs: {path: no-such-program}}"))
+	b.fails("no-such-program: not found in PATH")
+	b = newBench(t, oneStep("- name: Make\n  action: CreateFile\n  inputs: [{path: tool, permissions: 0755, content: \"#!/bin/sh\\necho tool\"}]\n- {name: A, action: ExecuteBinary, inputs: {path: ./tool}}"))
+	b.prints("tool\n")
+}
+
+// Trap 32: the script is read by bash, never executed.
+func TestTrapScriptsAreNotExecutedThemselves(t *testing.T) {
+	b := newBench(t, oneStep(bash("A", `[ ! -x "$0" ] && echo $BASH`)))
+	b.prints("/bin/bash\n")
+}
+
+func TestWorkingDirectoryIsToldToScripts(t *testing.T) {
+	b := newBench(t, oneStep(bash("A", `[ "$WORKING_DIRECTORY" = "$PWD" ] && echo same; read x || echo no input`)))
+	b.prints("same\nno input\n")
+}
+
+// alive reports whether a process runs; a zombie does not.
+func alive(t *testing.T, pidFile string) bool {
+	t.Helper()
+	text, err := os.ReadFile(pidFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, ok := processStat(pid)
+	return ok && s.state != 'Z' && s.state != 'X'
+}
+
+// Trap 33: children, children in a session of their own, and orphans.
+func TestTrapTimeoutKillsTheWholeTree(t *testing.T) {
+	b := newBench(t, oneStep(bash("A", `sleep 1000 & echo $! > child
+setsid sh -c 'echo $$ > session; exec sleep 1000' &
+(setsid sh -c 'trap "" TERM HUP; echo $$ > orphan; sleep 1000' & )
+while [ ! -s session ] || [ ! -s orphan ]; do sleep 0.01; done
+echo ready
+wait`, "timeoutSeconds: 1")))
+	began := time.Now()
+	b.fails("timed out after 1s")
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("took %s", took)
+	}
+	for _, name := range []string{"child", "session", "orphan"} {
+		if alive(t, filepath.Join(b.dir, name)) {
+			t.Errorf("%s is still alive", name)
+		}
+	}
+}
+
+func TestCancellationKillsTheTreeAndEndsTheRun(t *testing.T) {
+	b := newBench(t, oneStep(bash("A", "sleep 1000 & echo $! > child; echo started; wait", "maxAttempts: 5\nonFailure: Ignore")+bash("B", "echo never")))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	result, err := Run(ctx, b.job, b.env, func(e Event) {
+		b.hear(e)
+		if e.Kind == Output && strings.Contains(e.Text, "started") {
+			cancel()
+		}
+	})
+	if err == nil || result.Status != Failed {
+		t.Fatalf("result %+v, error %v", result, err)
+	}
+	if alive(t, filepath.Join(b.dir, "child")) {
+		t.Error("the child is still alive")
+	}
+	if b.printed() != "started\n" {
+		t.Errorf("printed %q", b.printed())
+	}
+	if last := b.events[len(b.events)-1]; last.Kind != Finished || last.Result.Status != Failed {
+		t.Errorf("last event: %+v", last)
+	}
+}
+
+// A program in the background that keeps the output open does not hold the step.
+func TestBackgroundProgramsDoNotHoldTheStep(t *testing.T) {
+	b := newBench(t, oneStep(bash("A", "sleep 1000 & echo $! > child; echo done")))
+	b.prints("done\n")
+	if !alive(t, filepath.Join(b.dir, "child")) {
+		t.Error("a step that succeeded lost what it had started")
+	}
+	warned := false
+	for _, e := range b.events {
+		warned = warned || e.Kind == Warning && strings.Contains(e.Text, "background")
+	}
+	if !warned {
+		t.Error("nobody was told")
+	}
+	text := b.read("child")
+	pid, err := strconv.Atoi(strings.TrimSpace(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err := os.FindProcess(pid); err != nil || p.Kill() != nil {
+		t.Errorf("kill %d: %v", pid, err)
+	}
+}
+
+// Traps 34 and 35.
+func TestTrapOutputIsCappedForChainingOnly(t *testing.T) {
+	b := newBench(t, oneStep(bash("A", "yes 0123456789 | head -c 3000000")+bash("B", "echo {{ build.A.outputs.stdout }}")))
+	b.fails("printed more than the 1048576 bytes that are kept")
+	if n := len(b.printed()); n != 3000000 {
+		t.Errorf("%d bytes were passed on", n)
+	}
+	for _, e := range b.events {
+		if len(e.Text) > maxPiece {
+			t.Errorf("a piece of %d bytes", len(e.Text))
+		}
+		if e.Kind == Output && !strings.HasSuffix(e.Text, "\n") && !strings.HasSuffix(b.printed(), e.Text) {
+			t.Errorf("a piece ends inside a line: %q", e.Text[len(e.Text)-20:])
+		}
+	}
+	if n := strings.Count(b.logFile("console.log"), "0123456789\n"); n < 270000 {
+		t.Errorf("console.log has %d lines", n)
+	}
+}
+
+func TestSecretsAreMaskedEverywhere(t *testing.T) {
+	const secret = "s3cr\"et\nwith lines"
+	b := newBench(t, "name: x\n"+oneStep(bash("A", `q='"et'; printf "s3cr$q\nwi"; sleep 0.05; printf 'th lines\n'; printf "s3cr$q\nwi%s" 'th lines' >&2; exit 1`, "onFailure: Continue")+
+		bash("B", "printf 'plain {{ Value }}'")+"- {name: C, action: DeleteFile, inputs: [{path: '/nowhere/{{ Value }}'}]}\n")+"parameters:\n  - Value: {type: string}\n")
+	b.job.Secrets = []string{"", secret, "tok"}
+	b.job.Documents[0].Parameters = map[string]string{"Value": "tok"}
+	result := b.run()
+	text, err := json.Marshal(struct {
+		R Result
+		E []Event
+	}{result, b.events})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := string(text)
+	for _, name := range []string{"console.log", "application.log", "detailedoutput.json", "chaining.json", "document.yaml"} {
+		all += b.logFile(name)
+	}
+	for _, s := range []string{`s3cr"et`, `s3cr\"et`, "with lines", "tok"} {
+		if strings.Contains(all, s) {
+			t.Errorf("%q is in\n%s", s, all)
+		}
+	}
+	if !strings.Contains(b.printed(), "plain ***") {
+		t.Errorf("printed %q", b.printed())
+	}
+}
+
+func TestFilesOfARun(t *testing.T) {
+	b := newBench(t, "name: demo\ndescription: d\n"+oneStep(bash("A", "echo hello", "loop: {name: Each, forEach: [x]}")+"- {name: C, action: CreateFolder, inputs: {path: folder}}\n"+bash("B", "echo bad >&2; exit 9")))
+	b.env.Now = func() time.Time { return time.Date(2031, 2, 3, 4, 5, 6, 0, time.FixedZone("", 3600)) }
+	b.fails("exit status 9")
+	if got := b.logFile("console.log"); got != "hello\nbad\nDocument: doc1\nComponentArn: doc1.yaml\nPhase: build\nStep: B\nAction: ExecuteBash\nErrorMessage: exit status 9\nStderr: bad\n" {
+		t.Errorf("console.log:\n%s", got)
+	}
+	if b.logFile("document.yaml") != b.job.Documents[0].Text {
+		t.Error("document.yaml is not the document")
+	}
+	var run struct {
+		ExecutionID, Status, StartTime, FailureMessage string
+		Documents                                      []struct {
+			Name, FilePath, Description string
+			Phases                      []struct {
+				Status string
+				Steps  []struct {
+					Name, Status, OnFailure, Inputs, Outputs string
+					TimeoutSeconds, MaxAttempts              int
+					Loop, DetailedOutput                     any
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(b.logFile("detailedoutput.json")), &run); err != nil {
+		t.Fatal(err)
+	}
+	if run.ExecutionID != "run-1" || run.Status != "failed" || run.StartTime != "2031-02-03T04:05:06+01:00" || run.FailureMessage != "exit status 9" {
+		t.Errorf("run: %+v", run)
+	}
+	steps := run.Documents[0].Phases[0].Steps
+	if steps[0].Inputs != `[{"commands":["echo hello\n"]}]` || steps[0].Outputs != `[{"stdout":"hello"}]` || steps[0].Loop == nil || steps[0].TimeoutSeconds != 7200 || steps[0].OnFailure != "Abort" {
+		t.Errorf("first step: %+v", steps[0])
+	}
+	if want := `[{"group":"","overwrite":true,"owner":"","path":"folder","permissions":"0777"}]`; steps[1].Inputs != want || steps[1].Outputs != "[]" || steps[1].Loop != nil {
+		t.Errorf("second step: %+v", steps[1])
+	}
+	if !strings.Contains(b.logFile("chaining.json"), `"stdout": "hello"`) {
+		t.Errorf("chaining.json:\n%s", b.logFile("chaining.json"))
+	}
+}
+
+func TestABadDocumentRunsNothing(t *testing.T) {
+	b := newBench(t, oneStep(bash("A", "echo a")), oneStep("- {name: A, action: Nonsense}"))
+	r := b.fails(`unknown action "Nonsense"`)
+	if r.Failure.Document != "doc2" || b.printed() != "" {
+		t.Errorf("failure %+v, printed %q", r.Failure, b.printed())
+	}
+}
+
+func TestAJobIdCannotLeaveItsFolder(t *testing.T) {
+	for _, id := range []string{"", "../x", "a/b", ".", strings.Repeat("a", 129)} {
+		b := newBench(t, oneStep(bash("A", "echo a")))
+		b.job.ID = id
+		if _, err := Run(t.Context(), b.job, b.env, b.hear); err == nil {
+			t.Errorf("id %q was accepted", id)
+		}
+	}
+}
+
+type fakeStore map[string]string
+
+func (s fakeStore) Parameter(_ context.Context, name string) (string, bool, error) {
+	value, ok := s[name]
+	if !ok {
+		return "", false, fmt.Errorf("no parameter %s", name)
+	}
+	return value, strings.Contains(name, "secret"), nil
+}
+
+// Trap 35 of values from a store.
+func TestTrapStoredSecretsAreMasked(t *testing.T) {
+	doc := "parameters:\n  - Which: {type: string, default: /app/name}\n" + oneStep(bash("A", "echo {{ aws:ssm:/app/name }} {{ aws:ssm:resolve(Which) }} {{ aws:ssm:resolve(aws:ssm:/app/secret) }}"))
+	b := newBench(t, doc)
+	b.env.Store = fakeStore{"/app/name": "n", "/app/secret": "hidden"}
+	b.prints("n n ***\n")
+	b = newBench(t, doc)
+	b.fails("there is no parameter store here")
+}
