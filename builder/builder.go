@@ -72,6 +72,9 @@ type LaunchSpec struct {
 	Layers    []string // keys of the layers that the build goes through, in order
 	Isolation recipe.Isolation
 	DiskGiB   int
+	// WorkingDir is that of the jobs, in which Clean looks for files that ask it to
+	// leave something alone; /tmp when empty.
+	WorkingDir string
 }
 
 // Instance is a running build instance. One goroutine uses it at a time.
