@@ -104,6 +104,7 @@ func (r *reading) urlParent(at *yaml.Node, p *Parent) {
 		return
 	case u.User != nil:
 		r.bad(at, "expected a URL without user and password: the recipe is no place for secrets", "the URL of the parent image carries credentials")
+		r.document.problems[len(r.document.problems)-1].Excerpt = "" // what is wrong must not be repeated
 		return
 	}
 	if sum, ok := strings.CutPrefix(u.Fragment, "sha256="); ok {

@@ -239,6 +239,11 @@ func (p *planner) judge(d *Decision) {
 	case known && version == released && d.contentOfDocumentChanged():
 		d.find(false, fmt.Sprintf("the recipe changed, but its version %s is released already", version), "raise it, for example to "+version.NextPatch().String())
 	}
+	if d.Action == ActionBuild || d.Action == ActionTest {
+		for _, warning := range d.Recipe.Warnings() {
+			d.Findings = append(d.Findings, Finding{warning, false})
+		}
+	}
 }
 
 func (d *Decision) contentOfDocumentChanged() bool {
@@ -291,7 +296,9 @@ func (d Decision) String() string {
 	line := fmt.Sprintf("%s%s: %s (%s)", name, d.versions(), d.Action, d.Outcome)
 	reasons := slices.Clone(d.Why)
 	for _, f := range d.Findings {
-		reasons = append(reasons, f.Message)
+		if f.File == d.Path {
+			reasons = append(reasons, f.Message)
+		}
 	}
 	if len(d.Problems) > 0 {
 		reasons = []string{fmt.Sprintf("%d problems in %s", len(d.Problems), strings.Join(problemFiles(d.Problems), ", "))}

@@ -11,6 +11,7 @@ package recipe
 
 import (
 	"io/fs"
+	"slices"
 
 	"github.com/seed-6db18919/ingot/builder/component"
 	"github.com/seed-6db18919/ingot/internal/yamldoc"
@@ -52,6 +53,23 @@ type Recipe struct {
 	parentDigest string // of a disk file in the tree
 	signature    signature
 	versionAt    yamldoc.Problem // where the version stands, to be filled with a message
+}
+
+// Warnings are what is worth knowing about the component documents that the
+// recipe uses, and fails nothing.
+func (r *Recipe) Warnings() yamldoc.Problems {
+	var warnings yamldoc.Problems
+	for _, u := range slices.Concat(r.Components, r.Tests) {
+		if u.Document == nil {
+			continue
+		}
+		for _, w := range u.Document.Warnings {
+			if !slices.Contains(warnings, w) { // a component may be used twice
+				warnings = append(warnings, w)
+			}
+		}
+	}
+	return warnings
 }
 
 // ParentKind says how a parent image is named.

@@ -107,7 +107,9 @@ func byTarget(all []Files) map[string]placedFile {
 	targets := map[string]placedFile{}
 	for _, files := range all {
 		for _, f := range files.Entries {
-			targets[f.Target] = placedFile{f, files.Owner, files.Group, files.Permissions}
+			if !f.Mode.IsDir() { // authors think of files
+				targets[f.Target] = placedFile{f, files.Owner, files.Group, files.Permissions}
+			}
 		}
 	}
 	return targets

@@ -22,7 +22,8 @@ type NodeDecoder interface {
 }
 
 // At is a value with its place in the document, for rules that are checked after
-// decoding. Node is nil when the document does not give the value.
+// decoding. Node is nil when the document does not give the value, and when it
+// gives one of another type, which Decode has reported: there is nothing to check.
 type At[T any] struct {
 	Value T
 	Node  *yaml.Node
@@ -30,8 +31,11 @@ type At[T any] struct {
 }
 
 func (a *At[T]) decodeAt(c *decoding, n *yaml.Node, path string) {
-	a.Node = n
-	c.value(n, reflect.ValueOf(&a.Value).Elem(), path)
+	before, value := len(c.problems), reflect.ValueOf(&a.Value).Elem()
+	c.value(n, value, path)
+	if len(c.problems) == before || value.Kind() == reflect.Slice || value.Kind() == reflect.Map {
+		a.Node = n
+	}
 }
 
 func (a *At[T]) setKey(n *yaml.Node) { a.Key = n }

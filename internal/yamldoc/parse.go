@@ -200,7 +200,7 @@ func explainSyntax(text, line string) (message, expected string) {
 		return "* and & begin a reference in YAML", "quote a text that begins with one of them"
 	case strings.Contains(text, "unknown escape character"), strings.Contains(text, "hexdecimal number"):
 		return "unknown escape after a backslash", "use single quotes, in which a backslash is just a backslash"
-	case strings.Contains(text, "did not find expected key"):
+	case strings.Contains(text, "did not find expected key"), strings.Contains(text, "expected '-' indicator"):
 		return "not valid YAML: " + text, "check the indentation and the quotes of this line and the one above"
 	case strings.Contains(text, "could not find expected ':'"):
 		return "not valid YAML: a key without a colon", `expected "key: value"`
