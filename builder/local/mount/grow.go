@@ -1,0 +1,42 @@
+package mount
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"syscall"
+)
+
+// growFilesystem lets the filesystem on a device fill it. That is done before it is
+// mounted: growing a mounted one takes a right that root in a container lacks.
+func growFilesystem(ctx context.Context, device string, fs filesystem, env []string) error {
+	if fs.name != "ext4" {
+		return fmt.Errorf("a filesystem of type %s can't be grown here: leave the disk size out or start from an ext4 parent", fs.name)
+	}
+	const corrected = 1 // what e2fsck says when it found something harmless
+	if err := tool(ctx, env, corrected, "e2fsck", "-f", "-p", device); err != nil {
+		return err
+	}
+	return tool(ctx, env, 0, "resize2fs", device)
+}
+
+// tool runs a program that may end with at most that status.
+func tool(ctx context.Context, env []string, most int, name string, args ...string) error {
+	said := &tail{limit: 4 << 10}
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env, cmd.Stdout, cmd.Stderr = env, said, said
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	err := cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		return fmt.Errorf("%w: install the package e2fsprogs", err)
+	case errors.As(err, &exit) && exit.ExitCode() >= 0 && exit.ExitCode() <= most:
+		return nil
+	case err != nil:
+		return fmt.Errorf("%s: %w: %s", name, err, strings.TrimSpace(said.text(err)))
+	}
+	return nil
+}
