@@ -72,7 +72,7 @@ func (r *reading) filesEntry(entry fileEntry) (Files, bool) {
 	case !absolute(destination, r.recipe.Platform) || strings.ContainsFunc(destination, isControl):
 		r.bad(entry.Destination.Node, "expected an absolute path on the instance", "the destination %q is not absolute", shorten(destination))
 	case slices.Contains(strings.FieldsFunc(destination, func(c rune) bool { return c == '/' || c == '\\' }), ".."):
-		r.bad(entry.Destination.Node, `expected a path without ".."`, "the destination %q", shorten(destination))
+		r.bad(entry.Destination.Node, `expected a path without ".."`, "the destination %q has \"..\" in it", shorten(destination))
 	}
 	for key, value := range map[string]text{"owner": entry.Owner, "group": entry.Group} {
 		if value.Node != nil && !account.MatchString(value.Value) {

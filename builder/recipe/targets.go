@@ -136,7 +136,7 @@ func (r *reading) tags(tags yamldoc.At[map[string]string]) {
 	for name, value := range tags.Value {
 		switch {
 		case name == "" || utf8.RuneCountInString(name) > 128 || strings.HasPrefix(name, "aws:"):
-			r.bad(tags.Node, "expected at most 128 characters, not beginning with aws:", "the tag key %q", shorten(name))
+			r.bad(tags.Node, "expected at most 128 characters, not beginning with aws:", "%q is not a tag key", shorten(name))
 		case utf8.RuneCountInString(value) > 256:
 			r.bad(tags.Node, "expected at most 256 characters", "the value of tag %q is too long", shorten(name))
 		}

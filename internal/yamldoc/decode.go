@@ -22,8 +22,9 @@ type NodeDecoder interface {
 }
 
 // At is a value with its place in the document, for rules that are checked after
-// decoding. Node is nil when the document does not give the value, and when it
-// gives one of another type, which Decode has reported: there is nothing to check.
+// decoding. Node is nil when the document does not give the value. It is also nil
+// for a single value of another type: Decode has reported it, and there is nothing
+// left to check.
 type At[T any] struct {
 	Value T
 	Node  *yaml.Node
@@ -33,8 +34,13 @@ type At[T any] struct {
 func (a *At[T]) decodeAt(c *decoding, n *yaml.Node, path string) {
 	before, value := len(c.problems), reflect.ValueOf(&a.Value).Elem()
 	c.value(n, value, path)
-	if len(c.problems) == before || value.Kind() == reflect.Slice || value.Kind() == reflect.Map {
+	switch value.Kind() {
+	case reflect.Slice, reflect.Map, reflect.Struct, reflect.Pointer:
 		a.Node = n
+	default:
+		if len(c.problems) == before {
+			a.Node = n
+		}
 	}
 }
 
