@@ -40,6 +40,20 @@ type Result struct {
 	ImageReused bool
 	Tests       []TestResult
 	TestsReused bool
+	Tested      bool // all tests have run, or were reused
+}
+
+// Passed reports whether there is an image and every test of it went well.
+func (r Result) Passed() bool {
+	if r.Image == nil {
+		return false
+	}
+	for _, t := range r.Tests {
+		if !t.Status.OK() {
+			return false
+		}
+	}
+	return r.Tested
 }
 
 // TestResult is the outcome of one test document.
@@ -312,7 +326,7 @@ func (p *pipeline) test(ctx context.Context) (err error) {
 		return inStage(err, StageTest, "", "earlier test results could not be read")
 	}
 	if found {
-		p.result.Tests, p.result.TestsReused = known, true
+		p.result.Tests, p.result.TestsReused, p.result.Tested = known, true, true
 		p.tell.mark(Reused, StageBoot, "", "")
 		for _, t := range known {
 			p.tell.mark(Reused, StageTest, t.Name, t.Message)
@@ -380,6 +394,7 @@ func (p *pipeline) tests(ctx context.Context, guest Guest) error {
 			first = err
 		}
 	}
+	p.result.Tested = true
 	return first
 }
 

@@ -1,0 +1,264 @@
+// Package buildertest has a driver for the tests of those who use drivers.
+//
+// It keeps images and layers in maps, takes no time, and refuses what a real
+// driver would: calls after Close, layers that were not asked for, a second
+// instance of the same build, an image of an instance that was not cleaned. What
+// runs in its instances is not executed; a test scripts how it ends. What drivers
+// really do is held by package drivertest.
+package buildertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/seed-6db18919/ingot/builder"
+	"github.com/seed-6db18919/ingot/builder/component"
+	"github.com/seed-6db18919/ingot/builder/recipe"
+)
+
+// Driver is a scripted builder.Driver. Its fields are set before it is used.
+type Driver struct {
+	Fail   map[string]component.Failure // by document name and first phase: "nginx build"
+	Broken map[string]error             // by call: resolve, launch, put, run, keep, inventory, clean, snapshot, boot, login
+	Hang   string                       // document whose run ends only with its context
+
+	mu     sync.Mutex
+	images map[string]builder.Image
+	layers map[string]bool
+	live   map[string]bool
+	calls  []string
+}
+
+// New returns a driver on which everything goes well.
+func New() *Driver {
+	return &Driver{
+		Fail: map[string]component.Failure{}, Broken: map[string]error{},
+		images: map[string]builder.Image{}, layers: map[string]bool{}, live: map[string]bool{},
+	}
+}
+
+// Calls returns what was called since the last time, in order.
+func (d *Driver) Calls() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	calls := d.calls
+	d.calls = nil
+	return calls
+}
+
+// Live names the instances that were not closed.
+func (d *Driver) Live() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var out []string
+	for name := range d.live {
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (d *Driver) call(name string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.calls = append(d.calls, name)
+	return d.Broken[strings.Fields(name)[0]]
+}
+
+func (d *Driver) begin(name string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.live[name] {
+		return fmt.Errorf("%s is alive already", name)
+	}
+	d.live[name] = true
+	return nil
+}
+
+func (d *Driver) end(name string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.live, name)
+}
+
+// Name is that of the driver which every recipe asks for unless it says otherwise.
+func (d *Driver) Name() string { return "local" }
+
+// Revision never moves.
+func (d *Driver) Revision(context.Context, recipe.Parent) (string, error) { return "r1", nil }
+
+// Resolve knows every parent by its text, and an image by its digest.
+func (d *Driver) Resolve(_ context.Context, p builder.ParentSource, log func(string)) (builder.Base, error) {
+	log("looking at " + p.Text)
+	if err := d.call("resolve"); err != nil {
+		return builder.Base{}, err
+	}
+	base := builder.Base{Ref: p.Text, Digest: "digest-of-" + p.Text, Revision: "r1", Platform: "Linux"}
+	if p.Image != nil {
+		base.Ref, base.Digest, base.Revision = p.Image.Ref, p.Image.Digest, p.Image.Digest
+	}
+	return base, nil
+}
+
+// Image finds an image by its build key.
+func (d *Driver) Image(_ context.Context, key string) (builder.Image, bool, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	img, ok := d.images[key]
+	return img, ok, nil
+}
+
+// Images lists all images.
+func (d *Driver) Images() ([]builder.Image, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var out []builder.Image
+	for _, img := range d.images {
+		out = append(out, img)
+	}
+	return out, nil
+}
+
+// Sweep finds nothing.
+func (d *Driver) Sweep(context.Context) ([]string, error) { return nil, nil }
+
+// Launch starts an instance from the deepest layer that was kept.
+func (d *Driver) Launch(_ context.Context, spec builder.LaunchSpec) (builder.Instance, error) {
+	if err := d.call("launch"); err != nil {
+		return nil, err
+	}
+	if err := d.begin("instance of " + spec.Build); err != nil {
+		return nil, err
+	}
+	i := &instance{Driver: d, spec: spec}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i.held < len(spec.Layers) && d.layers[spec.Layers[i.held]] {
+		i.held++
+	}
+	return i, nil
+}
+
+// Boot starts a guest of an image that exists.
+func (d *Driver) Boot(ctx context.Context, spec builder.BootSpec) (builder.Guest, error) {
+	if _, ok, _ := d.Image(ctx, spec.Image.Key); !ok {
+		return nil, fmt.Errorf("no image %s", spec.Image.Key)
+	}
+	if err := d.call("boot"); err != nil {
+		return nil, err
+	}
+	if err := d.begin("guest of " + spec.Build); err != nil {
+		return nil, err
+	}
+	return &guest{Driver: d, build: spec.Build}, nil
+}
+
+func (d *Driver) run(ctx context.Context, job component.Job, emit func(component.Event)) (component.Result, error) {
+	doc := job.Documents[0]
+	if err := d.call("run " + doc.Name + " " + strings.Join(job.Phases, ",")); err != nil {
+		return component.Result{}, err
+	}
+	emit(component.Event{Kind: component.Output, Text: "output of " + doc.Name + "\n", Phase: job.Phases[0], Step: "S"})
+	if d.Hang == doc.Name {
+		<-ctx.Done()
+		return component.Result{}, ctx.Err()
+	}
+	res := component.Result{Status: component.Success, Documents: []component.DocumentResult{{Name: doc.Name, Status: component.Success}}}
+	if f, bad := d.Fail[doc.Name+" "+job.Phases[0]]; bad {
+		res.Status, res.Failure, res.Documents[0].Status = component.Failed, &f, component.Failed
+	}
+	return res, nil
+}
+
+type instance struct {
+	*Driver
+	spec          builder.LaunchSpec
+	held          int
+	clean, closed bool
+}
+
+func (i *instance) use(call string) error {
+	if i.closed {
+		return errors.New("the instance is closed")
+	}
+	return i.call(call)
+}
+
+func (i *instance) Held() int { return i.held }
+
+func (i *instance) Put(context.Context, recipe.Tree, []recipe.Files) error { return i.use("put") }
+
+func (i *instance) Run(ctx context.Context, job component.Job, emit func(component.Event)) (component.Result, error) {
+	if i.closed {
+		return component.Result{}, errors.New("the instance is closed")
+	}
+	return i.run(ctx, job, emit)
+}
+
+func (i *instance) Keep(_ context.Context, key string) error {
+	if !slices.Contains(i.spec.Layers, key) {
+		return fmt.Errorf("layer %s was not asked for", key)
+	}
+	if err := i.use("keep"); err != nil {
+		return err
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.layers[key] = true
+	return nil
+}
+
+func (i *instance) Inventory(context.Context) (builder.Inventory, error) {
+	return builder.Inventory{OS: "Scripted 1", Packages: []builder.Package{{Name: "base", Version: "1"}}}, i.use("inventory")
+}
+
+func (i *instance) Clean(context.Context) error {
+	i.clean = true
+	return i.use("clean")
+}
+
+func (i *instance) Snapshot(_ context.Context, key string, inventory builder.Inventory) (builder.Image, error) {
+	if !i.clean {
+		return builder.Image{}, errors.New("the instance is not clean")
+	}
+	if err := i.use("snapshot"); err != nil {
+		return builder.Image{}, err
+	}
+	img := builder.Image{
+		ID: "img-" + key[:12], Key: key, Driver: i.Name(), Ref: key, Digest: key,
+		Size: 640 << 20, Virtual: 4 << 30, Inventory: inventory, Created: time.Now(),
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.images[key] = img
+	return img, nil
+}
+
+func (i *instance) Close(context.Context) error {
+	i.closed = true
+	i.end("instance of " + i.spec.Build)
+	return nil
+}
+
+type guest struct {
+	*Driver
+	build string
+}
+
+func (g *guest) WaitLogin(context.Context) error { return g.call("login") }
+
+func (g *guest) Run(ctx context.Context, job component.Job, emit func(component.Event)) (component.Result, error) {
+	return g.run(ctx, job, emit)
+}
+
+func (g *guest) Console() string { return "line 1\nKernel panic\n" }
+
+func (g *guest) Close(context.Context) error {
+	g.end("guest of " + g.build)
+	return nil
+}
