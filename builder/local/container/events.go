@@ -71,6 +71,9 @@ func (r *eventReader) take(line []byte) {
 		}
 		limitResult(e.Result)
 		r.result = e.Result
+		if e.Result.Reboot {
+			return // the run goes on after it
+		}
 	} else {
 		e.Result = nil
 	}

@@ -6,8 +6,8 @@
 // disk. Flushes are dropped in between, because a disk that was not detached
 // cleanly is thrown away: the caller syncs the file after Detach, once.
 //
-// The kernel reads the filesystem, so a disk from a stranger must not come here:
-// see Attach. The package knows nothing about layers, builds or what runs inside.
+// The kernel reads the filesystem, which matters with disks from strangers: see
+// Attach. The package knows nothing about layers, builds or what runs inside.
 package mount
 
 import (
@@ -28,6 +28,7 @@ type Spec struct {
 	ReadOnly bool     //
 	Env      []string // of the storage daemon
 	Grow     bool     // let the root partition and its filesystem fill the disk
+	Check    bool     // have the filesystem checked before the kernel sees it; needs a writable disk
 }
 
 // Mount is one attached disk. One goroutine uses it at a time.
@@ -39,6 +40,9 @@ type Mount struct {
 	closed bool
 }
 
+// ErrDamaged says that a filesystem is not as it should be.
+var ErrDamaged = errors.New("the filesystem is damaged")
+
 // detachPatience is how long taking a disk apart may last: writing back what a
 // build left in memory takes long on a slow disk, a hang takes for ever.
 const detachPatience = 5 * time.Minute
@@ -46,9 +50,33 @@ const detachPatience = 5 * time.Minute
 // Attach mounts the root filesystem of spec.Disk, read-write unless told otherwise,
 // without device nodes and access times. When it fails nothing stays.
 //
-// A filesystem made by an attacker can attack the kernel that mounts it, so only
-// disks that the operator trusts, and what builds made of them, may be attached.
-func Attach(ctx context.Context, spec Spec) (_ *Mount, err error) {
+// A filesystem made by an attacker can attack the kernel that mounts it. Check refuses
+// what is inconsistent, which is most of what is known, but not all that is possible.
+func Attach(ctx context.Context, spec Spec) (*Mount, error) {
+	m, err := open(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	if err := mountFilesystem(m.loop.path, m.root, spec.ReadOnly); err != nil {
+		return nil, errors.Join(fmt.Errorf("mount the root filesystem of %s: %w", spec.Disk, err), m.Detach(ctx))
+	}
+	m.loop.release()
+	return m, nil
+}
+
+// Check has the root filesystem of a disk checked, and repaired where that takes no
+// decision, without mounting it.
+func Check(ctx context.Context, spec Spec) error {
+	spec.Check = true
+	m, err := open(ctx, spec)
+	if err != nil {
+		return err
+	}
+	return m.Detach(ctx)
+}
+
+// open does all but the mount.
+func open(ctx context.Context, spec Spec) (_ *Mount, err error) {
 	m := &Mount{
 		root:  filepath.Join(spec.Dir, "root"),
 		image: filepath.Join(spec.Dir, "disk"),
@@ -67,22 +95,23 @@ func Attach(ctx context.Context, spec Spec) (_ *Mount, err error) {
 	if m.disk, err = startStorage(ctx, spec, m.image); err != nil {
 		return nil, fmt.Errorf("show %s as a raw disk: %w", spec.Disk, err)
 	}
-	part, err := rootPartition(m.image, spec.Grow && !spec.ReadOnly)
+	part, err := rootPartition(m.image, spec.Grow)
 	if err != nil {
 		return nil, fmt.Errorf("find the root filesystem of %s: %w", spec.Disk, err)
 	}
 	if m.loop, err = attachLoop(ctx, m.image, part, spec.ReadOnly); err != nil {
 		return nil, fmt.Errorf("loop device for %s: %w", spec.Disk, err)
 	}
-	if spec.Grow && !spec.ReadOnly {
-		if err := growFilesystem(ctx, m.loop.path, part.fs, spec.Env); err != nil {
+	if spec.Check {
+		if err := checkFilesystem(ctx, m.loop.path, spec.Env); err != nil {
+			return nil, fmt.Errorf("check %s: %w: %w", spec.Disk, ErrDamaged, err)
+		}
+	}
+	if spec.Grow {
+		if err := growFilesystem(ctx, m.loop.path, spec.Env); err != nil {
 			return nil, fmt.Errorf("grow the root filesystem of %s: %w", spec.Disk, err)
 		}
 	}
-	if err := mountFilesystem(m.loop.path, m.root, part.fs, spec.ReadOnly); err != nil {
-		return nil, fmt.Errorf("mount the root filesystem of %s: %w", spec.Disk, err)
-	}
-	m.loop.release()
 	return m, nil
 }
 
@@ -121,15 +150,14 @@ func (m *Mount) Detach(ctx context.Context) error {
 
 // mountFilesystem never follows what the superblock asks for on errors: it could
 // ask to stop the host.
-func mountFilesystem(device, dir string, fs filesystem, readOnly bool) error {
+func mountFilesystem(device, dir string, readOnly bool) error {
+	// No barriers: a layer counts only after a clean detach and a sync of its file.
+	const options = "errors=remount-ro,nobarrier"
 	flags := uintptr(unix.MS_NODEV | unix.MS_NOATIME)
 	if readOnly {
 		flags |= unix.MS_RDONLY
 	}
-	if err := unix.Mount(device, dir, fs.name, flags, fs.options); err != nil {
-		return fmt.Errorf("%s: %w", fs.name, err)
-	}
-	return nil
+	return unix.Mount(device, dir, "ext4", flags, options)
 }
 
 // unmount takes the topmost mount off a path, and is content when there is none.

@@ -15,13 +15,12 @@ const sectorSize = 512
 // partition is where a filesystem lies on a disk, in bytes.
 type partition struct {
 	offset, length int64
-	fs             filesystem
 	root           bool // its type says that it is a root filesystem
 	index          int  // of its entry in the table
 }
 
 // ErrNoRoot says that a disk has nothing on it that could be mounted as a root.
-var ErrNoRoot = errors.New("no partition holds a filesystem that can be mounted here (ext2, ext3, ext4, xfs)")
+var ErrNoRoot = errors.New("no partition holds a filesystem that can be mounted here (ext2, ext3 or ext4)")
 
 var errNoTable = errors.New("no partition table")
 
@@ -64,7 +63,7 @@ func findRoot(disk io.ReaderAt, size int64) (partition, error) {
 	}
 	var found []partition
 	for _, p := range parts {
-		if p.fs = detect(io.NewSectionReader(disk, p.offset, p.length)); p.fs.name != "" {
+		if isExt(io.NewSectionReader(disk, p.offset, p.length)) {
 			found = append(found, p)
 		}
 	}
@@ -124,26 +123,10 @@ func (p partition) within(size int64) bool {
 	return p.offset > 0 && p.length > 0 && p.offset < size && p.length <= size-p.offset
 }
 
-// filesystem is what a partition holds.
-type filesystem struct {
-	name    string // as mount knows it; empty: none that may be mounted
-	options string
-}
-
-// detect looks for the marks of the filesystems that may be mounted. btrfs is not
-// among them: the kernel takes two layers of one disk for one filesystem.
-func detect(part io.ReaderAt) filesystem {
-	var head [2048]byte
-	if _, err := part.ReadAt(head[:], 0); err != nil {
-		return filesystem{}
-	}
-	if bytes.HasPrefix(head[:], []byte("XFSB")) {
-		return filesystem{name: "xfs", options: "nouuid"} // layers share the identity
-	}
-	super := head[1024:]
-	if binary.LittleEndian.Uint16(super[56:]) != 0xef53 {
-		return filesystem{}
-	}
-	// No barriers: a layer counts only after a clean detach and a sync of its file.
-	return filesystem{name: "ext4", options: "errors=remount-ro,nobarrier"}
+// isExt looks for the mark of an ext filesystem, the only kind that is mounted. Other
+// kinds take two layers of one disk for one filesystem.
+func isExt(part io.ReaderAt) bool {
+	var mark [2]byte
+	_, err := part.ReadAt(mark[:], 1024+56)
+	return err == nil && binary.LittleEndian.Uint16(mark[:]) == 0xef53
 }

@@ -79,7 +79,7 @@ func TestFindRoot(t *testing.T) {
 				}
 				return
 			}
-			if err != nil || got.offset != c.sector*sectorSize || got.fs.name != "ext4" {
+			if err != nil || got.offset != c.sector*sectorSize {
 				t.Errorf("got %+v, %v; want sector %d", got, err, c.sector)
 			}
 		})
@@ -101,7 +101,7 @@ func FuzzFindRoot(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if got.offset < 0 || got.length <= 0 || got.offset+got.length > int64(len(disk)) || got.fs.name == "" {
+		if got.offset < 0 || got.length <= 0 || got.offset+got.length > int64(len(disk)) {
 			t.Errorf("found %+v on a disk of %d bytes", got, len(disk))
 		}
 	})
