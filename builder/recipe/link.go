@@ -12,12 +12,7 @@ import (
 // set checks what documents say about each other and sorts the valid recipes
 // from the others.
 func (l *loader) set(documents map[string]*document) *Set {
-	k := &linker{options: l.options, documents: documents, byName: make(map[string][]*document, len(documents)), found: map[*document]yamldoc.Problems{}}
-	for _, doc := range documents {
-		if doc.name != "" {
-			k.byName[doc.name] = append(k.byName[doc.name], doc)
-		}
-	}
+	k := newLinker(l.options, documents)
 	k.duplicates()
 	k.parents()
 	s := &Set{
@@ -47,8 +42,30 @@ func newInvalid(doc *document, linked yamldoc.Problems) Invalid {
 type linker struct {
 	options   Options
 	documents map[string]*document
-	byName    map[string][]*document
+	byName    map[string]*document   // any one of that name
+	shared    map[string][]*document // all of a name that several have
 	found     map[*document]yamldoc.Problems
+}
+
+func newLinker(options Options, documents map[string]*document) *linker {
+	k := &linker{
+		options: options, documents: documents,
+		byName: make(map[string]*document, len(documents)),
+		shared: map[string][]*document{},
+		found:  map[*document]yamldoc.Problems{},
+	}
+	for _, doc := range documents {
+		switch first := k.byName[doc.name]; {
+		case doc.name == "":
+		case first == nil:
+			k.byName[doc.name] = doc
+		case k.shared[doc.name] == nil:
+			k.shared[doc.name] = []*document{first, doc}
+		default:
+			k.shared[doc.name] = append(k.shared[doc.name], doc)
+		}
+	}
+	return k
 }
 
 func (k *linker) add(doc *document, at yamldoc.Problem, message, expected string) {
@@ -57,10 +74,7 @@ func (k *linker) add(doc *document, at yamldoc.Problem, message, expected string
 }
 
 func (k *linker) duplicates() {
-	for name, same := range k.byName {
-		if len(same) < 2 {
-			continue
-		}
+	for name, same := range k.shared {
 		slices.SortFunc(same, func(a, b *document) int { return strings.Compare(a.path, b.path) })
 		for _, doc := range same {
 			other := same[0]
@@ -73,12 +87,12 @@ func (k *linker) duplicates() {
 }
 
 func (k *linker) parents() {
-	done := map[*document]bool{}
+	done := make(map[*document]bool, len(k.documents))
 	for _, doc := range k.documents {
 		if doc.parent.Kind != ParentRecipe {
 			continue
 		}
-		if len(k.byName[doc.parent.Name]) == 0 && !slices.Contains(k.options.Recipes, doc.parent.Name) {
+		if k.byName[doc.parent.Name] == nil && !slices.Contains(k.options.Recipes, doc.parent.Name) {
 			k.dangling(doc)
 		}
 		k.follow(doc, done)
@@ -127,11 +141,8 @@ func (k *linker) cycle(members []*document) {
 
 // above returns the document of a recipe's parent, or nothing.
 func (k *linker) above(doc *document) *document {
-	if doc.parent.Kind != ParentRecipe {
+	if doc.parent.Kind != ParentRecipe || k.shared[doc.parent.Name] != nil {
 		return nil
 	}
-	if same := k.byName[doc.parent.Name]; len(same) == 1 {
-		return same[0]
-	}
-	return nil
+	return k.byName[doc.parent.Name]
 }

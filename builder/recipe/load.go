@@ -103,28 +103,33 @@ func Load(ctx context.Context, tree Tree, options Options) (*Set, error) {
 
 // Update reads a tree that differs from the Set's at the changed paths only:
 // files and links that were added, removed or changed, as a diff lists them. The
-// result is what Load would return, for the price of the recipes concerned.
+// result is what Load would return, for the price of the recipes concerned; it is
+// the Set itself when none is.
 func (s *Set) Update(ctx context.Context, tree Tree, changed []string) (*Set, error) {
 	l := &loader{ctx: ctx, tree: tree, options: s.options, digests: s.digests, components: map[string]*parsedComponent{}}
-	documents := maps.Clone(s.documents)
+	read := map[string]*document{}
 	for at := range s.concerned(changed) {
 		doc, err := l.file(at)
 		if err != nil {
 			return nil, err
 		}
-		if doc == nil {
-			delete(documents, at)
-		} else {
-			documents[at] = doc
+		if doc != nil || s.documents[at] != nil {
+			read[at] = doc
 		}
 	}
+	if len(read) == 0 {
+		return s, nil
+	}
+	documents := maps.Clone(s.documents)
+	maps.Copy(documents, read)
+	maps.DeleteFunc(documents, func(_ string, doc *document) bool { return doc == nil })
 	return l.set(documents), nil
 }
 
 // concerned returns the documents to read again, and files that may be new ones.
 func (s *Set) concerned(changed []string) map[string]bool {
 	paths := map[string]bool{}
-	is, above := map[string]bool{}, map[string]bool{}
+	is, above := make(map[string]bool, len(changed)), map[string]bool{}
 	for _, at := range changed {
 		is[at] = true
 		for dir := at; dir != "." && !above[dir]; dir = path.Dir(dir) {
@@ -135,21 +140,24 @@ func (s *Set) concerned(changed []string) map[string]bool {
 		}
 	}
 	for at, doc := range s.documents {
-		if doc.touchedBy(is, above) {
+		if doc.touchedBy(changed, is, above) {
 			paths[at] = true
 		}
 	}
 	return paths
 }
 
-func (d *document) touchedBy(changed, above map[string]bool) bool {
-	few, many := changed, d.watched
-	if len(few) > len(many) {
-		few, many = many, few
-	}
-	for at := range few {
-		if many[at] {
+// touchedBy goes through the shorter of what changed and what was looked at.
+func (d *document) touchedBy(changed []string, is, above map[string]bool) bool {
+	if len(changed) <= len(d.watched) {
+		if slices.ContainsFunc(changed, func(at string) bool { return d.watched[at] }) {
 			return true
+		}
+	} else {
+		for at := range d.watched {
+			if is[at] {
+				return true
+			}
 		}
 	}
 	return slices.ContainsFunc(d.roots, func(root string) bool { return root == "." || above[root] })

@@ -76,19 +76,86 @@ func Plan(old, now *Set, options PlanOptions) []Decision {
 	p := &planner{old: old, now: now, options: options, made: map[string]*Decision{}}
 	p.invalid()
 	p.removed()
-	for name, r := range now.Recipes {
-		if r != old.Recipes[name] || r.Parent.Kind == ParentRecipe || options.All {
-			p.decide(name)
-		}
-	}
+	p.changed()
+	p.inherited()
 	return p.sorted()
 }
 
 type planner struct {
 	old, now *Set
 	options  PlanOptions
-	made     map[string]*Decision // of valid and removed recipes, by name; nil while being made
+	made     map[string]*Decision // of valid and removed recipes, by name
 	broken   []Decision
+}
+
+// changed decides about every recipe that differs by itself.
+func (p *planner) changed() {
+	for name, now := range p.now.Recipes {
+		old := p.old.Recipes[name]
+		if old == now && !p.options.All {
+			continue
+		}
+		if d := compare(old, now); d.Outcome != Untouched || p.options.All {
+			p.judge(d)
+			p.made[name] = d
+		}
+	}
+}
+
+// inherited decides again about the recipes that stand on one that is built, and
+// on those in turn. A recipe has one parent, so it is met once.
+func (p *planner) inherited() {
+	var built []*Decision
+	for _, d := range p.made {
+		if d.Action == ActionBuild {
+			built = append(built, d)
+		}
+	}
+	if len(built) == 0 {
+		return
+	}
+	children := map[string][]*Recipe{}
+	for _, r := range p.now.Recipes {
+		if r.Parent.Kind == ParentRecipe {
+			children[r.Parent.Name] = append(children[r.Parent.Name], r)
+		}
+	}
+	for i := 0; i < len(built); i++ {
+		for _, child := range children[built[i].Name] {
+			if d, already := p.rebuilt(child, built[i].Recipe); d != nil && !already {
+				built = append(built, d)
+			}
+		}
+	}
+}
+
+// rebuilt decides about a recipe whose parent recipe is built. It returns nothing
+// when the recipe is not built because of that, and whether it would be anyway.
+func (p *planner) rebuilt(child, parent *Recipe) (d *Decision, already bool) {
+	pattern, err := ParsePattern(child.Parent.Version)
+	if err != nil || !pattern.Match(parent.Version) {
+		return nil, false
+	}
+	if d = p.made[child.Name]; d == nil {
+		d = compare(child, child)
+		p.made[child.Name] = d
+	}
+	already = d.Action == ActionBuild
+	switch {
+	case d.Outcome == VersionLowered:
+		return nil, false
+	case !already:
+		d.Outcome, d.Action, d.Findings = ContentChanged, ActionBuild, nil
+	}
+	d.After = parent.Name
+	d.Why = append(d.Why, "parent recipe "+parent.Name+" changes")
+	if !already {
+		p.judge(d)
+	}
+	if d.Action != ActionBuild {
+		return nil, false
+	}
+	return d, already
 }
 
 func (p *planner) invalid() {
@@ -144,20 +211,8 @@ func (p *planner) whyRemoved(r *Recipe) string {
 	return r.Path + " was removed"
 }
 
-// decide compares one recipe, after the one that it stands on.
-func (p *planner) decide(name string) *Decision {
-	if d, ok := p.made[name]; ok {
-		return d
-	}
-	p.made[name] = nil
-	d := p.compare(p.old.Recipes[name], p.now.Recipes[name])
-	p.inherit(d)
-	p.judge(d)
-	p.made[name] = d
-	return d
-}
-
-func (p *planner) compare(old, now *Recipe) *Decision {
+// compare holds two states of a recipe against each other; old is nil for a new one.
+func compare(old, now *Recipe) *Decision {
 	d := &Decision{Name: now.Name, Path: now.Path, Recipe: now, Old: old, Outcome: Untouched, Action: ActionNone}
 	if old == now {
 		return d
@@ -193,29 +248,6 @@ func (r *Recipe) signed() signature {
 		return r.sign()
 	}
 	return r.signature
-}
-
-// inherit rebuilds a recipe whose parent recipe is built.
-func (p *planner) inherit(d *Decision) {
-	parent := d.Recipe.Parent
-	if parent.Kind != ParentRecipe || p.now.Recipes[parent.Name] == nil {
-		return
-	}
-	above := p.decide(parent.Name)
-	if above == nil || above.Action != ActionBuild {
-		return
-	}
-	if pattern, err := ParsePattern(parent.Version); err != nil || !pattern.Match(above.Recipe.Version) {
-		return
-	}
-	switch {
-	case d.Outcome == VersionLowered:
-		return
-	case d.Action != ActionBuild:
-		d.Outcome, d.Action = ContentChanged, ActionBuild
-	}
-	d.After = parent.Name
-	d.Why = append(d.Why, "parent recipe "+parent.Name+" changes")
 }
 
 // judge holds the version against what was there and what is released.

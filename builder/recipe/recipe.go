@@ -45,7 +45,7 @@ type Recipe struct {
 	Infrastructure Infrastructure
 	Exports        []Export
 	Distribution   []Distribution
-	WorkingDir     string // default /tmp
+	WorkingDir     string // default /tmp, C:\ on Windows
 	DiskGiB        int    // root volume; 0: as the parent
 	AMITags        map[string]string
 
@@ -127,7 +127,7 @@ type File struct {
 
 // Schedule is a calendar trigger.
 type Schedule struct {
-	Cron           string
+	Cron           string // as cron.ParseStandard reads it, whatever form the author chose
 	Timezone       string // IANA name, default UTC
 	StartCondition StartCondition
 }
@@ -164,7 +164,7 @@ type Export struct {
 // Distribution is a place that a release is sent to.
 type Distribution struct {
 	Region           string
-	Name             string // with {{ version }} and {{ build }}
+	Name             string // of the image, with {{ version }} and {{ build }}; never empty
 	LaunchPermission LaunchPermission
 }
 

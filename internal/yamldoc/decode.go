@@ -72,9 +72,8 @@ func (d *Document) Decode(n *yaml.Node, into any) Problems {
 	c := &decoding{document: d}
 	c.value(n, reflect.ValueOf(into).Elem(), "")
 	c.problems.Sort()
-	if len(c.problems) > maxProblems {
-		more := len(c.problems) - maxProblems
-		c.problems = append(c.problems[:maxProblems], d.Problem(nil, fmt.Sprintf("%d more problems are not shown", more), ""))
+	if c.more > 0 {
+		c.problems = append(c.problems, d.Problem(nil, fmt.Sprintf("%d more problems are not shown", c.more), ""))
 	}
 	return c.problems
 }
@@ -83,9 +82,14 @@ func (d *Document) Decode(n *yaml.Node, into any) Problems {
 type decoding struct {
 	document *Document
 	problems Problems
+	more     int // problems beyond those that are worth reading
 }
 
 func (c *decoding) problem(n *yaml.Node, path, message, expected string) {
+	if len(c.problems) >= maxProblems {
+		c.more++
+		return
+	}
 	if path != "" {
 		message = path + ": " + message
 	}
@@ -195,6 +199,10 @@ func (c *decoding) structure(n *yaml.Node, out reflect.Value, path string) {
 }
 
 func (c *decoding) unknownKey(n *yaml.Node, path, key string, known []field) {
+	if len(c.problems) >= maxProblems {
+		c.more++ // without looking for a suggestion that nobody reads
+		return
+	}
 	names := make([]string, len(known))
 	for i, f := range known {
 		names[i] = f.name
