@@ -140,3 +140,20 @@ func (d *Document) Parameter(name string) (Parameter, bool) {
 
 // Text is the document as it was written.
 func (d *Document) Text() []byte { return d.text }
+
+// Commands are the entries of the script that a step runs, as they are written;
+// none for a step that runs no script.
+func (s *Step) Commands() []string {
+	n := mappingValue(s.inputs, 0, "commands")
+	if n == nil {
+		return nil
+	}
+	if n.Kind == yaml.ScalarNode {
+		return []string{n.Value}
+	}
+	var out []string
+	for _, item := range n.Content {
+		out = append(out, item.Value)
+	}
+	return out
+}

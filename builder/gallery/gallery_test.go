@@ -1,0 +1,182 @@
+package gallery
+
+import (
+	"os/exec"
+	"path"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/seed-6db18919/ingot/builder/component"
+)
+
+// given are values for the parameters that have no default.
+func given(d *component.Document) map[string]string {
+	values := map[string]string{}
+	for _, p := range d.Parameters {
+		if p.Required {
+			values[p.Name] = "example"
+		}
+	}
+	return values
+}
+
+func TestEveryDocumentIsSound(t *testing.T) {
+	g := New()
+	if len(g.Names()) == 0 {
+		t.Fatal("the gallery is empty")
+	}
+	for _, name := range g.Names() {
+		for _, version := range g.Versions(name) {
+			_, _, text, err := g.Component(name + "@" + version)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d, problems := component.Parse(path.Join(name, version+".yaml"), text)
+			if err := problems.Err(); err != nil {
+				t.Error(err)
+				continue
+			}
+			if err := d.Check(component.Linux, given(d)).Err(); err != nil {
+				t.Error(err)
+			}
+			if len(d.Warnings) > 0 {
+				t.Error(d.Warnings)
+			}
+			if d.Name != name || d.Description == "" {
+				t.Errorf("%s@%s calls itself %q and says %q", name, version, d.Name, d.Description)
+			}
+		}
+		if len(g.Versions(name)) == 0 {
+			t.Errorf("%s has no version", name)
+		}
+	}
+}
+
+// Every script is one that bash can read.
+func TestScriptsHaveNoSyntaxErrors(t *testing.T) {
+	g := New()
+	for _, name := range g.Names() {
+		_, _, text, err := g.Component(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, problems := component.Parse(name, text)
+		if problems.Err() != nil {
+			t.Fatal(problems)
+		}
+		for _, p := range d.Phases {
+			for i := range p.Steps {
+				script := strings.Join(p.Steps[i].Commands(), "\n")
+				cmd := exec.Command("bash", "-n")
+				cmd.Stdin = strings.NewReader(script)
+				if out, err := cmd.CombinedOutput(); err != nil {
+					t.Errorf("%s %s/%s: %v\n%s", name, p.Name, p.Steps[i].Name, err, out)
+				}
+			}
+		}
+	}
+}
+
+// run runs phases of a document on this machine.
+func run(t *testing.T, name, phase string, parameters map[string]string) (component.Result, string) {
+	t.Helper()
+	_, _, text, err := New().Component(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	var printed strings.Builder
+	result, err := component.Run(t.Context(), component.Job{
+		ID: "gallery", Phases: []string{phase}, WorkingDir: dir,
+		Documents: []component.JobDocument{{Name: name, Path: name, Text: string(text), Parameters: parameters}},
+	}, component.Env{Root: dir}, func(e component.Event) {
+		if e.Kind == component.Output {
+			printed.WriteString(e.Text)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result, printed.String()
+}
+
+func TestHelloWorldRuns(t *testing.T) {
+	result, printed := run(t, "hello-world-linux", "build", nil)
+	if result.Status != component.Success || !strings.Contains(printed, "Hello from the build phase on Linux") {
+		t.Errorf("%+v, %q", result, printed)
+	}
+}
+
+func TestRebootAsksForOne(t *testing.T) {
+	if result, _ := run(t, "reboot-linux", "build", nil); !result.Reboot {
+		t.Errorf("%+v", result)
+	}
+}
+
+// The same boot before and after is what the test must not accept.
+func TestRebootTestNoticesThatNothingHappened(t *testing.T) {
+	_, _, text, err := New().Component("reboot-test-linux")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	job := component.Job{ID: "gallery", WorkingDir: dir, Documents: []component.JobDocument{{Name: "r", Path: "r", Text: string(text)}}}
+	for range 2 {
+		result, err := component.Run(t.Context(), job, component.Env{Root: dir}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if result.Reboot {
+			continue
+		}
+		if result.Status != component.Failed || !strings.Contains(result.Failure.Stderr, "did not restart") {
+			t.Errorf("%+v", result.Failure)
+		}
+		return
+	}
+	t.Error("it never ended")
+}
+
+func TestComponentFindsVersions(t *testing.T) {
+	g := Gallery{fstest.MapFS{
+		"tool/1.0.0.yaml": {Data: []byte("100")}, "tool/1.2.0.yaml": {Data: []byte("120")},
+		"tool/1.10.0.yaml": {Data: []byte("1100")}, "tool/2.0.0.yaml": {Data: []byte("200")}, "tool/notes.txt": {},
+	}}
+	for ref, want := range map[string]string{
+		"tool": "2.0.0", "tool@x.x.x": "2.0.0", "tool@1.x.x": "1.10.0", "tool@1.2.x": "1.2.0", "tool@1.0.0": "1.0.0",
+	} {
+		name, version, text, err := g.Component(ref)
+		if err != nil || name != "tool" || version != want || string(text) != strings.ReplaceAll(want, ".", "") {
+			t.Errorf("%s: %s %s %s %v", ref, name, version, text, err)
+		}
+	}
+	for ref, want := range map[string]string{
+		"tol":        `did you mean "tool"?`,
+		"other":      "it has tool",
+		"tool@3.x.x": "there is 1.0.0, 1.2.0, 1.10.0, 2.0.0",
+		"tool@1":     "expected x.y.z",
+		"tool@x.1.x": "expected numbers, or x from some node on",
+		"tool@":      "expected x.y.z",
+		"../tool":    "the gallery has no component",
+		"":           "the gallery has no component",
+	} {
+		if _, _, _, err := g.Component(ref); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", ref, err, want)
+		}
+	}
+}
+
+// Ports that are open on this machine decide nothing: what is opened here does.
+func TestListeningPortsTest(t *testing.T) {
+	port, close := listen(t)
+	defer close()
+	result, printed := run(t, "listening-ports-test", "test", map[string]string{"AllowedPorts": "1"})
+	if result.Status != component.Failed || !strings.Contains(printed, "tcp/"+port+" is open and was not declared") {
+		t.Errorf("%+v\n%s", result.Failure, printed)
+	}
+	_, printed = run(t, "listening-ports-test", "test", map[string]string{"AllowedPorts": "22," + port})
+	if !strings.Contains(printed, "tcp/"+port+" is open, as declared.") {
+		t.Error(printed)
+	}
+}
