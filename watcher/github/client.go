@@ -81,7 +81,7 @@ func New(c Config) (*Client, error) {
 	default:
 		return nil, errors.New("github: a token or an App is needed")
 	}
-	api := github.NewClient(&http.Client{Transport: newConditional(authorized)})
+	api := github.NewClient(&http.Client{Transport: newConditional(authorized, maxCached)})
 	api.BaseURL = base
 	api.UserAgent = "ingot"
 	return &Client{api: api, token: token}, nil

@@ -23,6 +23,7 @@ const (
 // without GitHub having said that it is still true.
 type conditional struct {
 	next http.RoundTripper
+	most int // bytes kept
 
 	mu     sync.Mutex
 	kept   map[string]*list.Element
@@ -38,8 +39,8 @@ type answer struct {
 	body   []byte
 }
 
-func newConditional(next http.RoundTripper) *conditional {
-	return &conditional{next: next, kept: map[string]*list.Element{}, recent: list.New()}
+func newConditional(next http.RoundTripper, most int) *conditional {
+	return &conditional{next: next, most: most, kept: map[string]*list.Element{}, recent: list.New()}
 }
 
 func (c *conditional) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -93,7 +94,7 @@ func (c *conditional) keep(key string, resp *http.Response) (*http.Response, err
 	c.drop(c.kept[key])
 	c.kept[key] = c.recent.PushFront(&answer{key: key, etag: etag, header: resp.Header.Clone(), body: body})
 	c.size += len(body)
-	for c.size > maxCached {
+	for c.size > c.most {
 		c.drop(c.recent.Back())
 	}
 	return resp, nil
