@@ -1,6 +1,10 @@
 package recipe
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/seed-6db18919/ingot/builder/gallery"
+)
 
 func TestSampleRepository(t *testing.T) {
 	tree, err := OpenDir("../../examples/recipes")
@@ -12,8 +16,7 @@ func TestSampleRepository(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	options := testOptions()
-	options.Paths = []string{"recipes"}
+	options := Options{Aliases: []string{"debian-12"}, Gallery: gallery.New(), Paths: []string{"recipes"}}
 	s, err := Load(t.Context(), tree, options)
 	if err != nil {
 		t.Fatal(err)

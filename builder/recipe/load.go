@@ -29,7 +29,8 @@ const (
 
 // Gallery holds components that every recipe can use by name.
 type Gallery interface {
-	// Component returns the newest component of a reference, name or name@1.x.x.
+	// Component returns the newest component of a reference, name or name@1.x.x. Its
+	// error is shown to the author of the reference as it is.
 	Component(ref string) (name, version string, text []byte, err error)
 	// Names lists what there is, for suggestions.
 	Names() []string
@@ -71,6 +72,25 @@ func (s *Set) Problems() yamldoc.Problems {
 		all = append(all, s.Invalid[at].Problems...)
 	}
 	return all
+}
+
+// Within returns the part of the Set whose documents lie at or below a path. What
+// they say about recipes elsewhere stays checked against the whole tree.
+func (s *Set) Within(at string) *Set {
+	at = path.Clean(at)
+	part := *s
+	part.Recipes, part.Invalid = map[string]*Recipe{}, map[string]Invalid{}
+	for name, r := range s.Recipes {
+		if within(r.Path, at) {
+			part.Recipes[name] = r
+		}
+	}
+	for document, invalid := range s.Invalid {
+		if within(document, at) {
+			part.Invalid[document] = invalid
+		}
+	}
+	return &part
 }
 
 // document is one recipe document with all that was found out about it alone;

@@ -189,6 +189,20 @@ func TestPathsAreLookedAtOnly(t *testing.T) {
 	}
 }
 
+func TestWithinKeepsWhatIsKnownAboutTheRest(t *testing.T) {
+	whole := load(t, fullTree().with(memory{"recipes/broken.yaml": "apiVersion: ingot/v1\n"}))
+	part := valid(t, whole.Within("recipes/web/"))
+	if len(part.Recipes) != 1 || part.Recipes["web-server"] == nil {
+		t.Errorf("recipes: %v", part.Recipes)
+	}
+	if one := whole.Within("recipes/broken.yaml"); len(one.Recipes) != 0 || len(one.Invalid) != 1 {
+		t.Errorf("one document: %+v", one)
+	}
+	if all := whole.Within("."); len(all.Recipes) != 2 || len(all.Invalid) != 1 {
+		t.Errorf("everything: %+v", all)
+	}
+}
+
 func TestScheduleTranslation(t *testing.T) {
 	for written, want := range map[string]string{
 		"0 3 * * SUN": "0 3 * * SUN", "@daily": "@daily", "@every 90m": "@every 90m",

@@ -1,7 +1,6 @@
 package recipe
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -62,7 +61,7 @@ func (testGallery) Component(ref string) (name, version string, text []byte, err
 	case "simple-boot-test-linux":
 		return "simple-boot-test-linux", "1.0.0", []byte(testComponent("true")), nil
 	default:
-		return "", "", nil, errors.New("no version of it matches")
+		return "", "", nil, fmt.Errorf("component %s has no such version; there is 1.0.3", ref)
 	}
 }
 

@@ -86,7 +86,7 @@ func (r *reading) galleryComponent(ref text) (Use, *parsedComponent, bool) {
 	}
 	name, version, text, err := r.options.Gallery.Component(ref.Value)
 	if err != nil {
-		r.bad(ref.Node, "", "component %s: %v", ref.Value, err)
+		r.bad(ref.Node, "", "%v", err)
 		return Use{}, nil, false
 	}
 	at := "gallery:" + name + "@" + version
