@@ -90,7 +90,7 @@ func executeActions() []Action {
 			Name: "Assert", Platforms: everywhere(),
 			Doc:    "Fails unless its condition holds.",
 			Inputs: []Input{{Name: "condition", Type: Comparison, Required: true, Doc: "One comparison or logical operator; it is the whole of inputs."}},
-			check:  checkAssert,
+			run:    assert, check: checkAssert,
 		},
 	}
 }

@@ -70,7 +70,7 @@ func (s *source) counter(n *yaml.Node) *counter {
 		s.fail(n, "start, end and updateBy", "for does not have all of its fields")
 	case c.by == 0:
 		s.fail(n, "a number other than 0", "updateBy is 0, so the loop would never end")
-	case (c.end-c.start)*c.by < 0:
+	case (c.end > c.start && c.by < 0) || (c.end < c.start && c.by > 0):
 		s.fail(n, "an updateBy that leads from start to end", "a loop from %d by %d never reaches %d", c.start, c.by, c.end)
 	case (c.end-c.start)/c.by >= maxIterations:
 		s.fail(n, "", "the loop would run %d times", (c.end-c.start)/c.by+1)
