@@ -1,0 +1,286 @@
+package ledger
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/seed-6db18919/ingot/builder"
+	"github.com/seed-6db18919/ingot/reporter"
+)
+
+const (
+	// maxLog bounds the log of one build, in bytes.
+	maxLog = 16 << 20
+	// maxStageText bounds what a row of a progress display says, in bytes.
+	maxStageText = 4 << 10
+	// maxStages bounds the rows of a build's progress: names come out of documents.
+	maxStages = 1000
+	logCut    = "\n[the log ends here: it has reached 16 MiB]\n"
+	// followEvery is how often Follow looks for what another process wrote. Within
+	// the process it is woken.
+	followEvery = 500 * time.Millisecond
+)
+
+// Piece is a part of a build's log.
+type Piece struct {
+	Seq  int64 // from 1, without gaps
+	Text string
+}
+
+// Progress is what Follow has found since it last yielded.
+type Progress struct {
+	Pieces []Piece
+	Stages []reporter.Stage // all of them, when one has changed; otherwise nil
+	State  reporter.State
+}
+
+// Record adds events to the progress and to the log of a build, in one
+// transaction. Callers batch; Recorder does.
+func (l *Ledger) Record(ctx context.Context, build int64, events []builder.Event) error {
+	if len(events) == 0 {
+		return nil
+	}
+	stages, log := digest(events)
+	err := l.db.inTx(ctx, func(t tx) error {
+		for _, s := range stages {
+			if err := saveStage(ctx, t, build, s); err != nil {
+				return err
+			}
+		}
+		return appendLog(ctx, t, build, log)
+	})
+	if err != nil {
+		return fmt.Errorf("record the progress of build %d: %w", build, err)
+	}
+	l.changes.tell(build)
+	return nil
+}
+
+// stageChange is what a batch of events makes of one stage.
+type stageChange struct {
+	reporter.Stage
+	restarted bool // it began in this batch, so that what was there is void
+}
+
+// digest folds events into the last state of each stage they touch, and a text.
+func digest(events []builder.Event) (stages []*stageChange, log string) {
+	var text strings.Builder
+	byName := make(map[[2]string]*stageChange)
+	for _, e := range events {
+		key := [2]string{string(e.Stage), e.Name}
+		s := byName[key]
+		if s == nil {
+			s = &stageChange{Stage: reporter.Stage{Stage: string(e.Stage), Name: e.Name}}
+			byName[key] = s
+			stages = append(stages, s)
+		}
+		s.apply(e)
+		writeEvent(&text, e)
+	}
+	return stages, text.String()
+}
+
+// apply is what one event does to its stage. Events of steps inside a document
+// say where the stage is; the stage itself ends by an event without a step.
+func (s *stageChange) apply(e builder.Event) {
+	switch e.Kind {
+	case builder.Output, builder.Warned:
+		s.Step = cmp.Or(e.Step, s.Step)
+	case builder.Started:
+		if e.Step != "" {
+			s.Step = e.Step
+			return
+		}
+		*s = stageChange{Stage: reporter.Stage{Stage: s.Stage.Stage, Name: s.Name, State: string(e.Kind), Text: capped(e.Text), Started: e.Time}, restarted: true}
+	default:
+		if e.Step != "" {
+			if e.Kind == builder.Failed {
+				s.Step, s.Text = e.Step, capped(e.Text)
+			}
+			return
+		}
+		s.State, s.Finished = string(e.Kind), e.Time
+		s.Text = cmp.Or(capped(e.Text), s.Text)
+		if s.Started.IsZero() && e.Elapsed > 0 {
+			s.Started = e.Time.Add(-e.Elapsed)
+		}
+	}
+}
+
+func capped(text string) string {
+	if len(text) <= maxStageText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxStageText], "") + "…"
+}
+
+// writeEvent writes what an event adds to the log: output as it is, and a line of
+// ours for everything that a reader would look for.
+func writeEvent(w *strings.Builder, e builder.Event) {
+	if e.Kind == builder.Output {
+		w.WriteString(e.Text)
+		return
+	}
+	where := string(e.Stage)
+	for _, part := range []string{e.Name, e.Step} {
+		if part != "" {
+			where += " " + part
+		}
+	}
+	text := strings.TrimRight(e.Text, "\n")
+	if text != "" {
+		text = ": " + text
+	}
+	if n := w.Len(); n > 0 && w.String()[n-1] != '\n' {
+		w.WriteByte('\n')
+	}
+	fmt.Fprintf(w, "== %s %s%s\n", where, e.Kind, text)
+}
+
+func saveStage(ctx context.Context, t tx, build int64, s *stageChange) error {
+	if s.Stage.Stage == "" {
+		return nil // of the build as a whole: only in the log
+	}
+	_, err := t.exec(ctx, `INSERT INTO stages (build, position, stage, name, state, step, text, started, finished)
+		SELECT $1, COUNT(*), $2, $3, CASE $4 WHEN '' THEN 'started' ELSE $4 END, $5, $6, $7, $8 FROM stages WHERE build = $1
+		HAVING COUNT(*) < $9 OR EXISTS (SELECT 1 FROM stages AS there WHERE there.build = $1 AND there.stage = $2 AND there.name = $3)
+		ON CONFLICT (build, stage, name) DO UPDATE SET
+			state = CASE $4 WHEN '' THEN stages.state ELSE $4 END,
+			step = CASE WHEN $5 = '' AND NOT $10 THEN stages.step ELSE $5 END,
+			text = CASE WHEN $6 = '' AND NOT $10 THEN stages.text ELSE $6 END,
+			started = CASE $7 WHEN 0 THEN stages.started ELSE $7 END,
+			finished = CASE WHEN $8 = 0 AND NOT $10 THEN stages.finished ELSE $8 END`,
+		build, s.Stage.Stage, s.Name, s.State, s.Step, s.Text, millis(s.Started), millis(s.Finished), maxStages, s.restarted)
+	return err
+}
+
+// appendLog adds a piece, up to the limit and one line that says so.
+func appendLog(ctx context.Context, t tx, build int64, text string) error {
+	if text == "" {
+		return nil
+	}
+	text = cleanText(text)
+	var seq, bytes int64
+	err := t.row(ctx, `INSERT INTO logs (build, pieces, bytes) VALUES ($1, 1, $2)
+		ON CONFLICT (build) DO UPDATE SET
+			pieces = logs.pieces + CASE WHEN logs.bytes >= $3 THEN 0 ELSE 1 END,
+			bytes = logs.bytes + $2
+		RETURNING pieces, bytes`, build, len(text), maxLog).Scan(&seq, &bytes)
+	if err != nil {
+		return err
+	}
+	before := bytes - int64(len(text))
+	if before >= maxLog {
+		return nil
+	}
+	if bytes >= maxLog {
+		text = strings.ToValidUTF8(text[:maxLog-before], "") + logCut
+	}
+	_, err = t.exec(ctx, "INSERT INTO log_pieces (build, seq, text) VALUES ($1, $2, $3)", build, seq, text)
+	return err
+}
+
+// Stages returns the rows of a build's progress, in the order in which they began.
+func (l *Ledger) Stages(ctx context.Context, build int64) ([]reporter.Stage, error) {
+	return stagesOf(ctx, l.db, build)
+}
+
+func stagesOf(ctx context.Context, q querier, build int64) ([]reporter.Stage, error) {
+	stages, err := collect(ctx, q, func(s scanner) (reporter.Stage, error) {
+		var st reporter.Stage
+		var started, finished int64
+		err := s.Scan(&st.Stage, &st.Name, &st.State, &st.Step, &st.Text, &started, &finished)
+		st.Started, st.Finished = fromMillis(started), fromMillis(finished)
+		return st, err
+	}, "SELECT stage, name, state, step, text, started, finished FROM stages WHERE build = $1 ORDER BY position", build)
+	if err != nil {
+		return nil, fmt.Errorf("stages of build %d: %w", build, err)
+	}
+	return stages, nil
+}
+
+// Log returns pieces of a build's log after the piece numbered after (0: from the
+// beginning), limit at most, and the number to go on from.
+func (l *Ledger) Log(ctx context.Context, build, after int64, limit int) (pieces []Piece, last int64, err error) {
+	pieces, err = collect(ctx, l.db, func(s scanner) (Piece, error) {
+		var p Piece
+		return p, s.Scan(&p.Seq, &p.Text)
+	}, "SELECT seq, text FROM log_pieces WHERE build = $1 AND seq > $2 ORDER BY seq LIMIT $3", build, after, limit)
+	if err != nil {
+		return nil, after, fmt.Errorf("log of build %d: %w", build, err)
+	}
+	if len(pieces) > 0 {
+		after = pieces[len(pieces)-1].Seq
+	}
+	return pieces, after, nil
+}
+
+// Follow yields the log after a piece, the stages and the state of a build, first
+// what there is and then what is new, until the build has ended or ctx does. An
+// error is yielded once, last.
+func (l *Ledger) Follow(ctx context.Context, build, after int64) iter.Seq2[Progress, error] {
+	return func(yield func(Progress, error) bool) {
+		tick := time.NewTicker(followEvery)
+		defer tick.Stop()
+		var known Progress
+		for first := true; ; first = false {
+			changed := l.changes.next(build)
+			found, err := l.look(ctx, build, after)
+			if err != nil {
+				yield(Progress{}, err)
+				return
+			}
+			if len(found.Pieces) > 0 {
+				after = found.Pieces[len(found.Pieces)-1].Seq
+			}
+			news := Progress{Pieces: found.Pieces, State: found.State}
+			if !slices.Equal(found.Stages, known.Stages) {
+				news.Stages = found.Stages
+			}
+			if first || len(news.Pieces) > 0 || news.Stages != nil || news.State != known.State {
+				if !yield(news, nil) {
+					return
+				}
+			}
+			known = found
+			switch {
+			case len(found.Pieces) == followPieces:
+				continue // there may be more
+			case found.State.Final():
+				return
+			}
+			select {
+			case <-ctx.Done():
+				yield(Progress{}, context.Cause(ctx))
+				return
+			case <-changed:
+			case <-tick.C:
+			}
+		}
+	}
+}
+
+// followPieces bounds what one step of Follow holds in memory.
+const followPieces = 256
+
+// look reads the state first: whatever comes before a final state is then seen.
+func (l *Ledger) look(ctx context.Context, build, after int64) (p Progress, err error) {
+	state, found, err := one(ctx, l.db, value[string], "SELECT state FROM builds WHERE id = $1", build)
+	if err != nil {
+		return p, fmt.Errorf("follow build %d: %w", build, err)
+	}
+	if !found {
+		return p, fmt.Errorf("follow build %d: %w", build, ErrNotFound)
+	}
+	p.State = reporter.State(state)
+	if p.Pieces, _, err = l.Log(ctx, build, after, followPieces); err != nil {
+		return p, err
+	}
+	p.Stages, err = l.Stages(ctx, build)
+	return p, err
+}
