@@ -151,7 +151,7 @@ func failureOf(b reporter.Build) *failureView {
 		return nil
 	}
 	return &failureView{
-		Where:  strings.TrimSpace(stageLabel(f.Stage) + " " + reporter.Line(f.Name, 100)),
+		Where:  strings.TrimSpace(reporter.StageLabel(f.Stage) + " " + reporter.Line(f.Name, 100)),
 		Step:   reporter.Line(f.Step, 120),
 		Reason: reporter.Line(f.Reason, 600),
 		Hint:   reporter.Line(f.Hint, 600),
@@ -222,7 +222,7 @@ func stageRows(b reporter.Build, now time.Time) []stageRow {
 }
 
 func stageRowOf(s reporter.Stage, final bool, now time.Time) stageRow {
-	row := stageRow{Label: stageLabel(s.Stage), Name: reporter.Line(s.Name, 100), Text: reporter.Line(s.Text, 160)}
+	row := stageRow{Label: reporter.StageLabel(s.Stage), Name: reporter.Line(s.Name, 100), Text: reporter.Line(s.Text, 160)}
 	step := reporter.Line(lastPart(s.Step), 80)
 	finished := s.Finished
 	switch s.State {

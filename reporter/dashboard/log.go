@@ -121,7 +121,7 @@ func (a *assembler) take(end cursor) logLine {
 	}
 	if section := sectionOf(a.source); section != a.section && section != "" {
 		a.section = section
-		line.Section = reporter.Line(strings.TrimSpace(stageLabel(a.source.Stage)+" "+a.source.Name), 120)
+		line.Section = reporter.Line(strings.TrimSpace(reporter.StageLabel(a.source.Stage)+" "+a.source.Name), 120)
 		line.Step = reporter.Line(a.source.Step, 120)
 	}
 	a.at, a.pending = end, ""

@@ -49,22 +49,7 @@ func momentOf(t, now time.Time) *moment {
 		return nil
 	}
 	t = t.UTC()
-	return &moment{t.Format(time.RFC3339), t.Format("2 January 2006, 15:04:05 UTC"), ago(now.Sub(t))}
-}
-
-func ago(d time.Duration) string {
-	switch {
-	case d < 5*time.Second:
-		return "just now"
-	case d < time.Minute:
-		return fmt.Sprintf("%d s ago", d/time.Second)
-	case d < time.Hour:
-		return fmt.Sprintf("%d min ago", d/time.Minute)
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h ago", d/time.Hour)
-	default:
-		return fmt.Sprintf("%d days ago", d/(24*time.Hour))
-	}
+	return &moment{t.Format(time.RFC3339), t.Format("2 January 2006, 15:04:05 UTC"), reporter.Ago(now.Sub(t))}
 }
 
 // clock is a duration that grows while something runs.
@@ -138,34 +123,6 @@ func triggerText(b reporter.Build) string {
 		return "by hand"
 	default:
 		return reporter.Line(string(b.Trigger), 30)
-	}
-}
-
-// stageLabel is a stage's name for people.
-func stageLabel(stage string) string {
-	switch stage {
-	case "resolve":
-		return "Parent image"
-	case "launch":
-		return "Launch"
-	case "files":
-		return "Files"
-	case "build":
-		return "Build"
-	case "inventory":
-		return "Inventory"
-	case "clean":
-		return "Clean up"
-	case "image":
-		return "Image"
-	case "boot":
-		return "Boot"
-	case "test":
-		return "Test"
-	case "distribute":
-		return "Distribute"
-	default:
-		return reporter.Line(stage, 40)
 	}
 }
 
