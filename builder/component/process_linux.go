@@ -20,9 +20,12 @@ func killTree(root int, mark string, patience time.Duration) {
 		if len(victims) == 0 {
 			return
 		}
-		for _, pid := range victims {
-			// One that has ended meanwhile is what is wanted.
-			_ = syscall.Kill(pid, syscall.SIGKILL)
+		// Stopped first, none can start another or complain of one that died before it.
+		for _, signal := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGKILL} {
+			for _, pid := range victims {
+				// One that has ended meanwhile is what is wanted.
+				_ = syscall.Kill(pid, signal)
+			}
 		}
 		// Nothing announces the death of somebody else's child.
 		time.Sleep(pause)
