@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -97,45 +98,20 @@ func run(t testing.TB, dir, name string, args ...string) string {
 // backend.
 type gitServer struct {
 	*httptest.Server
-	root     string
-	token    string                                            // wanted, when not empty
-	v0       atomic.Bool                                       // do not hear of version 2
-	mangle   func(w http.ResponseWriter, r *http.Request) bool // may answer instead
-	received *atomic.Int64                                     // bytes, by clients
-	mu       sync.Mutex
-	asked    []string // method and path
+	backend cgi.Handler
+	root    string
+	token   string        // wanted, when not empty
+	v0      atomic.Bool   // do not hear of version 2
+	sent    *atomic.Int64 // bytes
+
+	mu     sync.Mutex
+	mangle func(w http.ResponseWriter, r *http.Request) bool // may answer instead
+	asked  []string                                          // method and path
 }
 
 func newGitServer(t testing.TB, tls bool) *gitServer {
 	t.Helper()
-	s := &gitServer{root: t.TempDir(), received: new(atomic.Int64)}
-	exe := strings.TrimSpace(run(t, "", "git", "--exec-path"))
-	backend := &cgi.Handler{
-		Path:   filepath.Join(exe, "git-http-backend"),
-		Env:    []string{"GIT_PROJECT_ROOT=" + s.root, "GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_GLOBAL=/dev/null"},
-		Stderr: io.Discard,
-	}
-	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.mu.Lock()
-		s.asked = append(s.asked, r.Method+" "+r.URL.Path)
-		mangle := s.mangle
-		s.mu.Unlock()
-		if _, password, _ := r.BasicAuth(); s.token != "" && password != s.token {
-			w.Header().Set("WWW-Authenticate", "Basic")
-			http.Error(w, "who are you?", http.StatusUnauthorized)
-			return
-		}
-		if mangle != nil && mangle(w, r) {
-			return
-		}
-		h := *backend
-		if protocol := r.Header.Get("Git-Protocol"); protocol != "" && !s.v0.Load() {
-			h.Env = append(h.Env[:len(h.Env):len(h.Env)], "GIT_PROTOCOL="+protocol)
-		}
-		h.ServeHTTP(w, r)
-	})
-	s.Server = httptest.NewUnstartedServer(handler)
-	s.Listener = countingListener{s.Listener, s.received}
+	s := makeGitServer(t.TempDir(), gitExecPath(t))
 	if tls {
 		s.StartTLS()
 	} else {
@@ -143,6 +119,44 @@ func newGitServer(t testing.TB, tls bool) *gitServer {
 	}
 	t.Cleanup(s.Close)
 	return s
+}
+
+func gitExecPath(t testing.TB) string {
+	t.Helper()
+	return run(t, "", "git", "--exec-path")
+}
+
+// makeGitServer makes a server that is not started yet.
+func makeGitServer(root, execPath string) *gitServer {
+	s := &gitServer{root: root, sent: new(atomic.Int64)}
+	s.backend = cgi.Handler{
+		Path:   filepath.Join(execPath, "git-http-backend"),
+		Env:    []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_GLOBAL=/dev/null"},
+		Stderr: io.Discard,
+	}
+	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
+	s.Listener = countingListener{s.Listener, s.sent}
+	return s
+}
+
+func (s *gitServer) serve(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	s.asked = append(s.asked, r.Method+" "+r.URL.Path)
+	mangle := s.mangle
+	s.mu.Unlock()
+	if _, password, _ := r.BasicAuth(); s.token != "" && password != s.token {
+		w.Header().Set("WWW-Authenticate", "Basic")
+		http.Error(w, "who are you?", http.StatusUnauthorized)
+		return
+	}
+	if mangle != nil && mangle(w, r) {
+		return
+	}
+	h := s.backend
+	if protocol := r.Header.Get("Git-Protocol"); protocol != "" && !s.v0.Load() {
+		h.Env = append(slices.Clip(h.Env), "GIT_PROTOCOL="+protocol)
+	}
+	h.ServeHTTP(w, r)
 }
 
 // setMangle puts f in front of every request.
