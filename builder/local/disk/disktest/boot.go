@@ -1,0 +1,98 @@
+package disktest
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Firmware is what starts a machine.
+type Firmware string
+
+// The firmwares that a base disk starts with.
+const (
+	BIOS Firmware = "bios" // SeaBIOS
+	UEFI Firmware = "uefi" // OVMF
+)
+
+const booting = 10 * time.Minute
+
+// BootToLogin starts a machine from a disk, without writing to it, and returns the
+// text of its serial console when that shows a login prompt. devices adds QEMU
+// options; with none, the disk is a virtio one. In options, DISK stands for the
+// drive's id.
+func BootToLogin(t testing.TB, path, format string, firmware Firmware, devices ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), booting)
+	defer cancel()
+	if len(devices) == 0 {
+		devices = []string{"-device", "virtio-blk-pci,drive=DISK"}
+	}
+	args := []string{
+		"-accel", "tcg", "-machine", "q35", "-m", "1024", "-smp", "2", "-no-reboot",
+		"-nodefaults", "-no-user-config", "-display", "none", "-vga", "std", "-serial", "stdio",
+		"-drive", "id=DISK,if=none,snapshot=on,format=" + format + ",file=" + strings.ReplaceAll(path, ",", ",,"),
+	}
+	if firmware == UEFI {
+		args = append(args, uefi(t)...)
+	}
+	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", append(args, devices...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var problem bytes.Buffer
+	cmd.Stderr = &problem
+	console, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("start a machine (Debian package qemu-system-x86): %v", err)
+	}
+	text, found := readUntil(console, " login: ")
+	cancel()
+	cmd.Wait() // killed: its status says nothing
+	if !found {
+		t.Fatalf("no login prompt by %s; QEMU said %q; the console's end:\n%s", firmware, problem.String(), text[max(0, len(text)-4000):])
+	}
+	return text
+}
+
+// uefi gives the machine firmware with variables of its own: used ones remember
+// the slots of another machine's disks.
+func uefi(t testing.TB) []string {
+	t.Helper()
+	const code, variables = "/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"
+	fresh, err := os.ReadFile(variables)
+	if err != nil {
+		t.Fatalf("the UEFI firmware is not installed (Debian package ovmf): %v", err)
+	}
+	own := filepath.Join(t.TempDir(), "vars.fd")
+	if err := os.WriteFile(own, fresh, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return []string{
+		"-drive", "if=pflash,format=raw,readonly=on,file=" + code,
+		"-drive", "if=pflash,format=raw,file=" + own,
+	}
+}
+
+func readUntil(r io.Reader, want string) (text string, found bool) {
+	var all []byte
+	part := make([]byte, 4096)
+	for {
+		n, err := r.Read(part)
+		all = append(all, part[:n]...)
+		if bytes.Contains(all, []byte(want)) {
+			return string(all), true
+		}
+		if err != nil {
+			return string(all), false
+		}
+	}
+}
