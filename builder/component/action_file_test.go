@@ -180,3 +180,86 @@ func TestEncodingsAreReversible(t *testing.T) {
 		t.Fatal("the text lacks a character outside of the basic plane")
 	}
 }
+
+func TestFilesAndFoldersAreMovedCopiedListed(t *testing.T) {
+	b := prepared(t, act("MoveFile", "{source: '*.log', destination: moved/}, {source: c.txt, destination: moved/d.txt}"))
+	b.ok()
+	if !b.missing("a.log") || b.read("moved/b.log") != "b" || b.read("moved/d.txt") != "c" {
+		t.Error("MoveFile")
+	}
+	b = prepared(t, act("CopyFolder", "{source: folder, destination: copy}, {source: 'fol*', destination: keep/}"))
+	b.ok()
+	if b.read("copy/sub/deep.log") != "deep" || b.read("keep/folder/in.log") != "in" || b.missing("folder/in.log") {
+		t.Error("CopyFolder")
+	}
+	b = prepared(t, act("MoveFolder", "{source: folder, destination: there/new}"))
+	b.ok()
+	if b.read("there/new/sub/deep.log") != "deep" || !b.missing("folder") {
+		t.Error("MoveFolder")
+	}
+	b = prepared(t, act("CopyFolder", "{source: folder, destination: folder/sub/again}"))
+	b.fails("copied into itself")
+	b = prepared(t, "- {name: L, action: ListFiles, inputs: [{path: folder, recursive: true, fileNamePattern: '*.log'}, {path: .}]}\n"+bash("P", "echo '{{ build.L.outputs.files }}'"))
+	b.ok()
+	if want := strings.Join([]string{b.dir + "/folder/in.log", b.dir + "/folder/sub/deep.log", b.dir + "/a.log", b.dir + "/b.log", b.dir + "/c.txt"}, ",") + "\n"; b.printed() != want {
+		t.Errorf("ListFiles: %q, want %q", b.printed(), want)
+	}
+	b = prepared(t, act("DeleteFolder", "{path: folder}"))
+	b.fails("not empty")
+	b = prepared(t, act("DeleteFolder", "{path: folder, force: true}"))
+	b.ok()
+	if !b.missing("folder") {
+		t.Error("DeleteFolder")
+	}
+}
+
+func TestTextActions(t *testing.T) {
+	b := prepared(t, act("AppendFile", "{path: a.log, content: '+more'}"))
+	b.ok()
+	if b.read("a.log") != "a+more" {
+		t.Errorf("%q", b.read("a.log"))
+	}
+	prepared(t, act("AppendFile", "{path: none, content: x}")).fails("no such file")
+	b = prepared(t, "- {name: R, action: ReadFile, inputs: [{path: a.log}, {path: b.log, printFileContent: true}]}\n"+bash("P", "echo {{ build.R.outputs.content }} {{ build.R.outputs[1].content }}"))
+	b.prints("ba b\n")
+	b = prepared(t, act("SetFileEncoding", "{path: a.log, encoding: utf16}"))
+	b.ok()
+	if b.read("a.log") != "a\x00" {
+		t.Errorf("%q", b.read("a.log"))
+	}
+}
+
+// Trap 20.
+func TestTrapSymlinksReplaceOnlyLinks(t *testing.T) {
+	b := prepared(t, act("CreateSymlink", "{path: x/link, target: ../a.log}, {path: x/link, target: ../b.log, force: true}"))
+	b.ok()
+	if b.read("x/link") != "b" {
+		t.Error("the link leads elsewhere")
+	}
+	prepared(t, act("CreateSymlink", "{path: link, target: none}")).fails("no such file")
+	prepared(t, act("CreateSymlink", "{path: a.log, target: b.log, force: true}")).fails("is no symbolic link")
+	prepared(t, act("CreateSymlink", "{path: l, target: a.log}, {path: l, target: b.log}")).fails("force is not set")
+}
+
+// Traps 18 and 19.
+func TestTrapSetActionsAreExactAndRecursive(t *testing.T) {
+	b := prepared(t, act("SetFolderPermissions", "{path: folder, permissions: 0707}"))
+	b.ok()
+	for _, name := range []string{"folder", "folder/in.log", "folder/sub/deep.log"} {
+		if b.mode(name).Perm() != 0o707 {
+			t.Errorf("%s: %v", name, b.mode(name))
+		}
+	}
+	b = prepared(t, act("SetFolderPermissions", "{path: folder, permissions: 1777, recursive: false}"))
+	b.ok()
+	if b.mode("folder")&os.ModeSticky == 0 || b.mode("folder/sub").Perm() == 0o777 {
+		t.Errorf("%v %v", b.mode("folder"), b.mode("folder/sub"))
+	}
+	b = prepared(t, act("SetFilePermissions", "{path: a.log, permissions: 4755}"))
+	b.ok()
+	if b.mode("a.log")&os.ModeSetuid == 0 || b.mode("a.log").Perm() != 0o755 {
+		t.Errorf("%v", b.mode("a.log"))
+	}
+	b = prepared(t, "- {name: A, action: SetFolderOwner, inputs: [{path: folder, owner: nobody}]}\n- {name: B, action: SetFileOwner, inputs: [{path: a.log, owner: '65534', group: root}]}\n"+bash("S", "stat -c '%u %g' folder folder/sub/deep.log a.log"))
+	b.prints("65534 65534\n65534 65534\n65534 0\n")
+}

@@ -137,7 +137,7 @@ func fileActions() []Action {
 	content := Input{Name: "content", Type: Text, Doc: "Written exactly; no line end is added."}
 	return []Action{
 		{
-			Name: "AppendFile", Platforms: everywhere(), List: true,
+			Name: "AppendFile", run: appendFile, Platforms: everywhere(), List: true,
 			Doc:    "Adds to the end of a file that exists.",
 			Inputs: []Input{pathInput(""), content, encoding()},
 		},
@@ -156,7 +156,7 @@ func fileActions() []Action {
 			run: createFile,
 		},
 		{
-			Name: "CreateSymlink", Platforms: posix(), List: true,
+			Name: "CreateSymlink", run: createSymlink, Platforms: posix(), List: true,
 			Doc: "Makes a symbolic link to something that exists.",
 			Inputs: []Input{
 				pathInput("The link."), {Name: "target", Type: Text, Required: true},
@@ -169,7 +169,7 @@ func fileActions() []Action {
 			Inputs: []Input{pathInput("")}, run: deleteFile,
 		},
 		{
-			Name: "ListFiles", Platforms: everywhere(), List: true, Outputs: []string{"files"}, separator: ",",
+			Name: "ListFiles", run: listFiles, Platforms: everywhere(), List: true, Outputs: []string{"files"}, separator: ",",
 			Doc: "Lists the files of a folder.",
 			Inputs: []Input{
 				pathInput("A folder."), {Name: "fileNamePattern", Type: Text, Doc: "A name with *."},
@@ -177,12 +177,12 @@ func fileActions() []Action {
 			},
 		},
 		{
-			Name: "MoveFile", Platforms: everywhere(), List: true,
+			Name: "MoveFile", run: moveFile, Platforms: everywhere(), List: true,
 			Doc:    "Moves files; missing folders of the destination are made.",
 			Inputs: sourceAndDestination(),
 		},
 		{
-			Name: "ReadFile", Platforms: everywhere(), List: true, Outputs: []string{"content"},
+			Name: "ReadFile", run: readFile, Platforms: everywhere(), List: true, Outputs: []string{"content"},
 			Doc: "Reads a text file.",
 			Inputs: []Input{
 				pathInput(""), encoding(),
@@ -190,17 +190,17 @@ func fileActions() []Action {
 			},
 		},
 		{
-			Name: "SetFileEncoding", Platforms: everywhere(), List: true,
+			Name: "SetFileEncoding", run: setFileEncoding, Platforms: everywhere(), List: true,
 			Doc:    "Converts a file from UTF-8.",
 			Inputs: []Input{pathInput(""), encoding()},
 		},
 		{
-			Name: "SetFileOwner", Platforms: posix(), List: true,
+			Name: "SetFileOwner", run: setFileOwner, Platforms: posix(), List: true,
 			Doc:    "Changes who owns a file.",
 			Inputs: []Input{pathInput(""), owner(true, "A name or number."), group("Without: the owner's own group.")},
 		},
 		{
-			Name: "SetFilePermissions", Platforms: posix(), List: true,
+			Name: "SetFilePermissions", run: setFilePermissions, Platforms: posix(), List: true,
 			Doc:    "Changes the mode of a file, whatever the umask.",
 			Inputs: []Input{pathInput(""), permissions(true, "")},
 		},
@@ -211,7 +211,7 @@ func folderActions() []Action {
 	recursive := Input{Name: "recursive", Type: Bool, Default: "true"}
 	return []Action{
 		{
-			Name: "CopyFolder", Platforms: everywhere(), List: true,
+			Name: "CopyFolder", run: copyFolder, Platforms: everywhere(), List: true,
 			Doc:    "Copies what a folder holds into another; with a separator at the end of destination, the folder itself.",
 			Inputs: sourceAndDestination(),
 		},
@@ -225,22 +225,22 @@ func folderActions() []Action {
 			run: createFolder,
 		},
 		{
-			Name: "DeleteFolder", Platforms: everywhere(), List: true,
+			Name: "DeleteFolder", run: deleteFolder, Platforms: everywhere(), List: true,
 			Doc:    "Deletes a folder.",
 			Inputs: []Input{pathInput(""), {Name: "force", Type: Bool, Default: "false", Doc: "true deletes what is in it as well."}},
 		},
 		{
-			Name: "MoveFolder", Platforms: everywhere(), List: true,
+			Name: "MoveFolder", run: moveFolder, Platforms: everywhere(), List: true,
 			Doc:    "Moves what a folder holds into another; with a separator at the end of destination, the folder itself.",
 			Inputs: sourceAndDestination(),
 		},
 		{
-			Name: "SetFolderOwner", Platforms: posix(), List: true,
+			Name: "SetFolderOwner", run: setFolderOwner, Platforms: posix(), List: true,
 			Doc:    "Changes who owns a folder and all in it.",
 			Inputs: []Input{pathInput(""), owner(true, "A name or number."), group("Without: the owner's own group."), recursive},
 		},
 		{
-			Name: "SetFolderPermissions", Platforms: posix(), List: true,
+			Name: "SetFolderPermissions", run: setFolderPermissions, Platforms: posix(), List: true,
 			Doc:    "Changes the mode of a folder and all in it.",
 			Inputs: []Input{pathInput(""), permissions(true, ""), recursive},
 		},
