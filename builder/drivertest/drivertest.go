@@ -39,10 +39,12 @@ func Run(t *testing.T, s Setup) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			f := &fixture{T: t, Setup: s, base: base}
+			t.Cleanup(func() { // after the instances of the case were closed
+				if left := s.Leftovers(); len(left) > 0 {
+					t.Errorf("left behind: %s", strings.Join(left, ", "))
+				}
+			})
 			c.run(f)
-			if left := s.Leftovers(); len(left) > 0 {
-				t.Errorf("left behind: %s", strings.Join(left, ", "))
-			}
 		})
 	}
 }
