@@ -19,7 +19,7 @@ func openDir(t testing.TB, folder string, tree memory) *DirTree {
 		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		err := os.ErrInvalid
+		var err error
 		if to, link := strings.CutPrefix(content, "-> "); link {
 			err = os.Symlink(to, at)
 		} else {

@@ -85,9 +85,9 @@ func (s *Set) Within(at string) *Set {
 			part.Recipes[name] = r
 		}
 	}
-	for document, invalid := range s.Invalid {
-		if within(document, at) {
-			part.Invalid[document] = invalid
+	for written, invalid := range s.Invalid {
+		if within(written, at) {
+			part.Invalid[written] = invalid
 		}
 	}
 	return &part

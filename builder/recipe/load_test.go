@@ -3,6 +3,7 @@ package recipe
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"reflect"
@@ -114,6 +115,43 @@ func TestDefaults(t *testing.T) {
 	r := valid(t, load(t, memory{"a.yml": minimal("base", "1.0.0", "debian-12")})).Recipes["base"]
 	if r.Platform != "Linux" || r.WorkingDir != "/tmp" || r.Schedule != nil || r.Infrastructure != (Infrastructure{"local", Container, false, 60}) {
 		t.Errorf("got %+v", r)
+	}
+}
+
+func TestFilesAreLimited(t *testing.T) {
+	tree := memory{"recipe.yaml": minimal("web", "1.0.0", "debian-12") + "files: [{source: many, destination: /srv}]\n"}
+	for i := range MaxFiles {
+		tree[fmt.Sprintf("many/%d", i)] = "x"
+	}
+	want := fmt.Sprintf("files: more than %d files and folders", MaxFiles) // the folder counts
+	if problems := load(t, tree).Problems(); len(problems) != 1 || problems[0].Message != want {
+		t.Errorf("problems: %v", problems)
+	}
+	delete(tree, "many/0")
+	valid(t, load(t, tree))
+}
+
+func TestWindows(t *testing.T) {
+	s := valid(t, load(t, memory{
+		"r.yaml": minimal("win", "1.0.0", "ami-01234567") + "platform: Windows\ninfrastructure: {driver: ec2}\nfiles: [{source: site, destination: 'C:\\web'}]\n",
+		"site/a": "a",
+	}))
+	r := s.Recipes["win"]
+	if r.WorkingDir != `C:\` || r.Infrastructure.Isolation != VM || r.Files[0].Entries[1].Target != `C:\web/a` {
+		t.Errorf("got %+v", r)
+	}
+}
+
+func TestWarningsOfComponents(t *testing.T) {
+	tree := fullTree().with(memory{"recipes/web/nginx.yaml": "author: me\n" + withParameters(buildComponent("x"))})
+	s := valid(t, load(t, tree))
+	if w := s.Recipes["web-server"].Warnings(); len(w) != 1 || w[0].Line != 1 {
+		t.Errorf("warnings: %v", w)
+	}
+	for _, d := range Plan(nil, s, PlanOptions{}) {
+		if d.Name == "web-server" && (len(d.Findings) != 1 || d.Findings[0].Blocking || strings.Contains(d.String(), "author")) {
+			t.Errorf("findings %v in %s", d.Findings, d)
+		}
 	}
 }
 

@@ -4,8 +4,9 @@
 // Load reads all recipes of one tree (a commit, or a working directory) into a
 // Set; what is wrong is in the Set beside what is right, so that one bad file
 // never hides the others. A recipe is a regular file that ends with .yaml or .yml
-// and says apiVersion: ingot/v1; other YAML is nobody's business here. Plan compares two Sets and decides, without touching
-// anything, what has to be built, tested or distributed, and why.
+// and says apiVersion: ingot/v1; other YAML is nobody's business here. Plan
+// compares two Sets and decides, without touching anything, what has to be built,
+// tested or distributed, and why.
 //
 // The package does not fetch, build or store; a parent image stays a name here.
 package recipe

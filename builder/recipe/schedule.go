@@ -134,9 +134,9 @@ func fromSixFields(fields []string) (string, error) {
 	case year != "*":
 		return "", fmt.Errorf("a year other than * is not supported")
 	case strings.ContainsAny(day, "LWlw"):
-		return "", fmt.Errorf("L and W in the day field are not supported")
+		return "", fmt.Errorf("the day field has L or W, which is not supported")
 	case strings.Contains(weekday, "#"), lastWeekday.MatchString(weekday):
-		return "", fmt.Errorf("L and # in the weekday field are not supported")
+		return "", fmt.Errorf("the weekday field has L or #, which is not supported")
 	}
 	weekday, err := weekdaysFromZero(weekday)
 	if err != nil {

@@ -2,6 +2,7 @@ package recipe
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -133,8 +134,8 @@ func (r *reading) tags(tags yamldoc.At[map[string]string]) {
 	if len(tags.Value) > 50 {
 		r.bad(tags.Key, "an image has at most 50", "%d tags", len(tags.Value))
 	}
-	for name, value := range tags.Value {
-		switch {
+	for _, name := range slices.Sorted(maps.Keys(tags.Value)) {
+		switch value := tags.Value[name]; {
 		case name == "" || utf8.RuneCountInString(name) > 128 || strings.HasPrefix(name, "aws:"):
 			r.bad(tags.Node, "expected at most 128 characters, not beginning with aws:", "%q is not a tag key", shorten(name))
 		case utf8.RuneCountInString(value) > 256:
