@@ -315,7 +315,7 @@ func TestUpdateIsLoad(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	tree := fullTree()
 	set := load(t, tree)
-	for range 500 {
+	for range 200 {
 		changes := memory{}
 		for at, choices := range contents {
 			if random.IntN(5) == 0 {
