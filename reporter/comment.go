@@ -77,22 +77,32 @@ func budgets() []budget {
 	}
 }
 
-func newestPerRecipe(builds []Build) []Build {
+// told is a build with what is worked out once, whatever the budget.
+type told struct {
+	Build
+	packages PackageChanges // against the last release
+}
+
+func newestPerRecipe(builds []Build) []told {
 	newest := make(map[string]Build, len(builds))
 	for _, b := range builds {
 		if have, ok := newest[b.Recipe]; !ok || b.ID > have.ID {
 			newest[b.Recipe] = b
 		}
 	}
-	out := make([]Build, 0, len(newest))
+	out := make([]told, 0, len(newest))
 	for _, b := range newest {
-		out = append(out, b)
+		t := told{Build: b}
+		if b.Image != nil && b.PreviousImage != nil {
+			t.packages = PackageDiff(b.PreviousImage.Packages, b.Image.Packages)
+		}
+		out = append(out, t)
 	}
-	slices.SortFunc(out, func(a, b Build) int { return cmp.Compare(a.Recipe, b.Recipe) })
+	slices.SortFunc(out, func(a, b told) int { return cmp.Compare(a.Recipe, b.Recipe) })
 	return out
 }
 
-func commentWithin(view PullRequestView, builds []Build, limit budget, now time.Time) string {
+func commentWithin(view PullRequestView, builds []told, limit budget, now time.Time) string {
 	var out strings.Builder
 	out.WriteString(Marker(view.Repository) + "\n")
 	fmt.Fprintf(&out, "### %s\n\n", headline(builds))
@@ -100,12 +110,12 @@ func commentWithin(view PullRequestView, builds []Build, limit budget, now time.
 		writeTable(&out, view, builds, limit, now)
 	}
 	writeDetails(&out, builds, limit, now)
-	fmt.Fprintf(&out, "<sub>ingot, at commit %s. This comment is kept up to date.</sub>\n", codeHTML(ShortCommit(view.Commit), 7))
+	fmt.Fprintf(&out, "<sub>ingot, at commit %s. This comment is kept up to date.</sub>\n", codeSpan(ShortCommit(view.Commit), 7))
 	return out.String()
 }
 
 // headline sums up: "2 images ready, 1 failed, 1 in progress".
-func headline(builds []Build) string {
+func headline(builds []told) string {
 	var ready, failed, errored, stopped, open int
 	for _, b := range builds {
 		switch {
@@ -138,19 +148,19 @@ func headline(builds []Build) string {
 	return strings.Join(parts, ", ")
 }
 
-func writeTable(out *strings.Builder, view PullRequestView, builds []Build, limit budget, now time.Time) {
+func writeTable(out *strings.Builder, view PullRequestView, builds []told, limit budget, now time.Time) {
 	out.WriteString("| | Recipe | Version | Image | Tests | Size | Time |\n")
 	out.WriteString("|---|---|---|---|---|---|---|\n")
 	shown := builds[:min(limit.rows, len(builds))]
 	for _, b := range shown {
 		cells := []string{
 			stateText(b.State),
-			recipeCell(b, view.PublicURL),
-			versionCell(b),
-			imageCell(b),
-			testsCell(b),
-			sizeCell(b),
-			timeCell(b, now),
+			recipeCell(b.Build, view.PublicURL),
+			versionCell(b.Build),
+			imageCell(b.Build),
+			testsCell(b.Build),
+			sizeCell(b.Build),
+			timeCell(b.Build, now),
 		}
 		out.WriteString("| " + strings.Join(cells, " | ") + " |\n")
 	}

@@ -10,8 +10,8 @@ import (
 
 // writeDetails writes a folded block for each recipe that has something to tell;
 // those that ask somebody to act come first, and unfolded.
-func writeDetails(out *strings.Builder, builds []Build, limit budget, now time.Time) {
-	urgent := func(b Build) int {
+func writeDetails(out *strings.Builder, builds []told, limit budget, now time.Time) {
+	urgent := func(b told) int {
 		switch b.State {
 		case Failed:
 			return 0
@@ -21,7 +21,7 @@ func writeDetails(out *strings.Builder, builds []Build, limit budget, now time.T
 			return 2
 		}
 	}
-	sorted := slices.SortedStableFunc(slices.Values(builds), func(a, b Build) int { return cmp.Compare(urgent(a), urgent(b)) })
+	sorted := slices.SortedStableFunc(slices.Values(builds), func(a, b told) int { return cmp.Compare(urgent(a), urgent(b)) })
 	for _, b := range sorted[:min(limit.details, len(sorted))] {
 		if out.Len() > MaxComment {
 			return // too long already: the next budget is smaller
@@ -34,7 +34,7 @@ func writeDetails(out *strings.Builder, builds []Build, limit budget, now time.T
 		if urgent(b) < 2 {
 			open = " open"
 		}
-		fmt.Fprintf(out, "<details%s><summary>%s: %s</summary>\n\n%s</details>\n\n", open, codeHTML(b.Recipe, 60), summaryText(b, now), body)
+		fmt.Fprintf(out, "<details%s><summary>%s: %s</summary>\n\n%s</details>\n\n", open, codeHTML(b.Recipe, 60), summaryText(b.Build, now), body)
 	}
 }
 
@@ -54,10 +54,10 @@ func summaryText(b Build, now time.Time) string {
 	}
 }
 
-func detail(b Build, limit budget) string {
+func detail(b told, limit budget) string {
 	var out strings.Builder
 	if b.Failure != nil {
-		writeFailure(&out, b, limit)
+		writeFailure(&out, *b.Failure, limit)
 	}
 	writeFindings(&out, b.Findings, limit)
 	writeTests(&out, b.Tests, limit)
@@ -68,8 +68,7 @@ func detail(b Build, limit budget) string {
 	return out.String()
 }
 
-func writeFailure(out *strings.Builder, b Build, limit budget) {
-	f := *b.Failure
+func writeFailure(out *strings.Builder, f Failure, limit budget) {
 	out.WriteString("**Failed in** " + codeSpan(strings.TrimSpace(f.Stage+" "+f.Name), 100))
 	if f.Step != "" {
 		out.WriteString(", step " + codeSpan(f.Step, 120))
@@ -175,8 +174,8 @@ func testLine(t Test) string {
 	return line
 }
 
-func writePackages(out *strings.Builder, b Build, limit budget) {
-	diff := PackageDiff(b.PreviousImage.Packages, b.Image.Packages)
+func writePackages(out *strings.Builder, b told, limit budget) {
+	diff := b.packages
 	against := ""
 	if b.PreviousVersion != "" {
 		against = " against " + codeSpan(b.PreviousVersion, 40)

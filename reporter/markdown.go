@@ -31,7 +31,8 @@ func codeSpan(s string, limit int) string {
 	return fence + s + fence
 }
 
-// codeHTML renders one line of foreign text for a line of raw HTML.
+// codeHTML renders one line of foreign text for a line in which nothing is Markdown:
+// one that begins with the tag of a block, such as <details>.
 func codeHTML(s string, limit int) string {
 	return "<code>" + html.EscapeString(Line(s, limit)) + "</code>"
 }

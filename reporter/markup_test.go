@@ -14,12 +14,12 @@ func checkComment(text, publicURL string) error {
 		return fmt.Errorf("%d bytes, at most %d fit", len(text), MaxComment)
 	}
 	lines := strings.Split(text, "\n")
-	if !regexp.MustCompile(`^<!-- ingot:[^<>]* -->$`).MatchString(lines[0]) || strings.Contains(strings.TrimSuffix(lines[0], "-->"), "--"+">") {
+	if !ourMarker.MatchString(lines[0]) || strings.Contains(strings.TrimSuffix(lines[0], "-->"), "--"+">") {
 		return fmt.Errorf("first line %q", lines[0])
 	}
 	open, details := "", 0
 	for i, line := range lines[1:] {
-		switch marks := regexp.MustCompile("^`{3,}").FindString(line); {
+		switch marks := fences.FindString(line); {
 		case open != "" && marks != "" && len(marks) >= len(open) && strings.Trim(line, "` \t") == "":
 			open = ""
 			continue
@@ -48,11 +48,16 @@ func checkComment(text, publicURL string) error {
 }
 
 var (
+	ourMarker  = regexp.MustCompile(`^<!-- ingot:[^<>]* -->$`)
+	escapedTag = regexp.MustCompile(`\\[<>]`)
+
 	ourHTML = regexp.MustCompile(`<details( open)?><summary>|</summary>|</details>|</?sub>`)
 	ourCode = regexp.MustCompile(`<code>[^<>]*</code>`)
 	ourLink = regexp.MustCompile(`\[details\]\(<([^<>\s]*)>\)`)
 	entity  = regexp.MustCompile(`&(lt|gt|amp|#124);`)
 	links   = regexp.MustCompile(`(?i)@[^ ` + zeroWidth + `]|#[0-9]|gh-[0-9]|://|www\.|:[a-z_+-]+:|[<>|]|[\x00-\x08\x0b-\x1f\x7f]`)
+	fences  = regexp.MustCompile("^`{3,}")
+	escaped = regexp.MustCompile(`\\([[:punct:]])`)
 	bidi    = regexp.MustCompile("[\u202a-\u202e\u2066-\u2069\u200e\u200f\u00ad\ufeff]")
 )
 
@@ -63,7 +68,11 @@ func checkLine(line, publicURL string) error {
 	if strings.HasPrefix(line, "|") && strings.Count(line, "|") != 8 {
 		return fmt.Errorf("a row with %d bars, want 8", strings.Count(line, "|"))
 	}
-	rest := ourCode.ReplaceAllString(withoutCodeSpans(line), "")
+	rest := withoutCodeSpans(line)
+	if strings.HasPrefix(line, "<details") {
+		// A line of raw HTML up to the next empty one.
+		rest = ourCode.ReplaceAllString(line, "")
+	}
 	rest = ourHTML.ReplaceAllString(rest, "")
 	for _, link := range ourLink.FindAllStringSubmatch(rest, -1) {
 		if !strings.HasPrefix(link[1], publicURL) {
@@ -75,13 +84,13 @@ func checkLine(line, publicURL string) error {
 		rest = strings.ReplaceAll(rest, "|", "")
 	}
 	// Of what is escaped for Markdown, the characters stay for what comes after it.
-	if bare := regexp.MustCompile(`\\[[:punct:]]`).ReplaceAllString(rest, ""); strings.ContainsAny(strings.ReplaceAll(bare, "**", ""), "`*[]~") {
+	if bare := escaped.ReplaceAllString(rest, ""); strings.ContainsAny(strings.ReplaceAll(bare, "**", ""), "`*[]~") {
 		return fmt.Errorf("unescaped markup")
 	}
-	rendered := regexp.MustCompile(`\\([[:punct:]])`).ReplaceAllString(rest, "$1")
-	escaped := entity.ReplaceAllString(rendered, "")
-	found := links.FindString(strings.NewReplacer(`<`, "", `>`, "").Replace(escaped))
-	if strings.ContainsAny(regexp.MustCompile(`\\[<>]`).ReplaceAllString(rest, ""), "<>") {
+	rendered := escaped.ReplaceAllString(rest, "$1")
+	shown := entity.ReplaceAllString(rendered, "")
+	found := links.FindString(strings.NewReplacer(`<`, "", `>`, "").Replace(shown))
+	if strings.ContainsAny(escapedTag.ReplaceAllString(rest, ""), "<>") {
 		found = "<"
 	}
 	if found != "" {
