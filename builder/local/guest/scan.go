@@ -119,13 +119,15 @@ func (s *scanner) endLine() (finding, bool) {
 	return s.judge(line, false)
 }
 
-// ask judges a line that has no end yet: it may be a prompt.
+// ask judges a line that has no end yet: it may be a prompt. Consoles print byte by
+// byte, so a line that does not end like one must cost next to nothing. A prompt
+// behind which a kernel message has begun is judged when that ends.
 func (s *scanner) ask() (finding, bool) {
-	part := s.part
-	if at := kernelMessage.FindIndex(part); at != nil {
-		part = part[:at[0]]
+	asked := bytes.TrimSuffix(s.part, []byte{' '})
+	if len(asked) == 0 || !strings.ContainsRune(":>)#", rune(asked[len(asked)-1])) {
+		return finding{}, false
 	}
-	return s.judge(string(s.line)+string(part), true)
+	return s.judge(string(s.line)+string(s.part), true)
 }
 
 func (s *scanner) judge(line string, open bool) (finding, bool) {

@@ -1,0 +1,105 @@
+package guest
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-6db18919/ingot/builder/agent"
+	"github.com/seed-6db18919/ingot/builder/component"
+)
+
+// realAgent builds the agent as it is shipped.
+func realAgent(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "ingot-agent")
+	cmd := exec.Command("go", "build", "-trimpath", "-o", path, "github.com/seed-6db18919/ingot/cmd/ingot-agent")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return path
+}
+
+// restart proves that it ran on both sides of a reboot, in two boots of one machine.
+const restart = `name: restart
+schemaVersion: 1.0
+phases:
+  - name: test
+    steps:
+      - name: Before
+        action: ExecuteBash
+        inputs:
+          commands:
+            - cp /proc/sys/kernel/random/boot_id /root/before
+            - systemctl is-active ingot-agent.service
+      - name: Restart
+        action: Reboot
+      - name: After
+        action: ExecuteBash
+        inputs:
+          commands:
+            - "! cmp /proc/sys/kernel/random/boot_id /root/before"
+            - systemctl is-system-running --wait
+            - echo back again
+`
+
+func TestAgentRunsAJobAcrossAReboot(t *testing.T) {
+	boots(t)
+	disk := overlay(t)
+	program := realAgent(t)
+	var injected *Injected
+	edit(t, disk, func(root *os.Root) (err error) {
+		injected, err = Inject(root, program)
+		return err
+	})
+	begin := time.Now()
+	m := start(t, Spec{Disk: disk})
+	ctx, stop := m.Watch(patient(t))
+	defer stop()
+	client := agent.NewClient(func(ctx context.Context) (io.ReadWriteCloser, error) { return m.Dial(ctx) })
+	defer client.Close()
+
+	first, err := client.Hello(ctx)
+	if err != nil {
+		t.Fatalf("Hello: %v", err)
+	}
+	t.Logf("agent after %v", time.Since(begin).Round(100*time.Millisecond))
+	var said strings.Builder
+	result, err := client.Run(ctx, component.Job{
+		ID:        "restart",
+		Documents: []component.JobDocument{{Name: "restart", Path: "restart.yaml", Text: restart}},
+		Phases:    []string{"test"},
+	}, func(e component.Event) { said.WriteString(e.Text) })
+	if err != nil || result.Status != component.Success || !strings.Contains(said.String(), "back again") {
+		t.Fatalf("Run: %+v, %v\n%s", result, err, said.String())
+	}
+	if err := m.WaitLogin(ctx); err != nil {
+		t.Fatalf("WaitLogin after the reboot: %v", err)
+	}
+	if again, err := client.Hello(ctx); err != nil || again.BootID == first.BootID {
+		t.Errorf("Hello after the reboot: %+v, %v; first %+v", again, err, first)
+	}
+	if err := client.Poweroff(ctx); err != nil {
+		t.Fatalf("Poweroff: %v", err)
+	}
+	if err := m.WaitOff(patient(t)); err != nil {
+		t.Fatalf("WaitOff: %v", err)
+	}
+	edit(t, disk, func(root *os.Root) error {
+		if err := injected.Eject(root); err != nil {
+			return err
+		}
+		for _, name := range []string{agentFolder, unitFile, wantsLink} {
+			if _, err := root.Lstat(name); err == nil {
+				t.Errorf("%s is still there", name)
+			}
+		}
+		return nil
+	})
+}
