@@ -454,6 +454,29 @@ func (w *world) checkHeads(ctx context.Context, l *ledger.Ledger, builds map[str
 	}
 }
 
+func TestBuildThatKillsItsDaemonIsGivenUp(t *testing.T) {
+	if testing.Short() {
+		t.Skip("kills and restarts a daemon many times")
+	}
+	for _, database := range ledgertest.Databases() {
+		t.Run(database, func(t *testing.T) {
+			url := ledgertest.URL(t, database)
+			l := ledgertest.Open(t, url)
+			w := newWorld(t)
+			quiet := source(1)
+			quiet.CodeHost = "" // every call is that of the build
+			id := accept(t, l, ledger.Acceptance{Source: quiet, Builds: []ledger.NewBuild{building("bomb")}})[0]
+			for range 11 {
+				w.killAtCall(w.daemon(url, "one", false), "one", 1)
+			}
+			w.daemon(url, "one", false)
+			if b := final(t, l, id); b.State != reporter.Errored || !strings.Contains(b.Failure.Reason, "died 11 times") {
+				t.Errorf("got %s, %+v", b.State, b.Failure)
+			}
+		})
+	}
+}
+
 func TestBuildOfADaemonThatStaysAwayIsTakenOver(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits until River has another leader")

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -16,10 +15,9 @@ import (
 	"github.com/riverqueue/river/rivertype"
 )
 
-// querier runs SQL that both databases understand: parameters are $1, $2, … and
-// may be used twice.
+// querier reads by SQL that both databases understand: parameters are $1, $2, …
+// and may be used twice.
 type querier interface {
-	exec(ctx context.Context, query string, args ...any) (affected int64, err error)
 	query(ctx context.Context, query string, args ...any) (rows, error)
 	row(ctx context.Context, query string, args ...any) scanner
 }
@@ -38,6 +36,7 @@ type rows interface {
 // tx is a transaction of ours with the queue's work in it.
 type tx interface {
 	querier
+	exec(ctx context.Context, query string, args ...any) (affected int64, err error)
 	enqueue(ctx context.Context, jobs ...river.InsertManyParams) error
 	complete(ctx context.Context, job *rivertype.JobRow) error
 	executor() riverdriver.ExecutorTx
@@ -158,6 +157,3 @@ func fromMillis(ms int64) time.Time {
 	}
 	return time.UnixMilli(ms)
 }
-
-// subtree is fs.Sub of an embedded folder, whose name is a constant.
-func subtree(fsys fs.FS, dir string) (fs.FS, error) { return fs.Sub(fsys, dir) }

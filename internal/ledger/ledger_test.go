@@ -410,6 +410,9 @@ func TestCancel(t *testing.T) {
 			began <- b.ID
 			<-ctx.Done()
 			causes <- context.Cause(ctx)
+			if b.Commit == commit(3) { // a step that was killed looks like the author's fault
+				return ledger.Outcome{State: reporter.Failed, Failure: &reporter.Failure{Reason: "signal: killed"}}, nil
+			}
 			return ledger.Outcome{}, ctx.Err()
 		}})
 		for i, by := range []*ledger.Ledger{l, other} {
@@ -500,6 +503,27 @@ func TestStopHandsRunningBuildsBack(t *testing.T) {
 				t.Errorf("got %s", b.State)
 			}
 		}
+	})
+}
+
+func TestCancellationOutlivesAStop(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, open func(...func(*ledger.Options)) *ledger.Ledger) {
+		l, other := open(), open()
+		id := accept(t, l, ledger.Acceptance{Source: source(1), Builds: []ledger.NewBuild{building("web")}})[0]
+		began := make(chan struct{})
+		start(t, l, ledger.Workers{Build: func(ctx context.Context, b reporter.Build) (ledger.Outcome, error) {
+			close(began)
+			<-ctx.Done()
+			if err := other.Cancel(t.Context(), b.ID); err != nil { // too late for the watch
+				t.Error(err)
+			}
+			return ledger.Outcome{}, ctx.Err()
+		}})
+		<-began
+		if err := l.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		wantState(t, l, id, reporter.Cancelled)
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -45,11 +46,6 @@ func openPostgres(ctx context.Context, url string, config river.Config) (*postgr
 	return d, nil
 }
 
-func (d *postgres) exec(ctx context.Context, query string, args ...any) (int64, error) {
-	done, err := d.pool.Exec(ctx, query, cleaned(args)...)
-	return done.RowsAffected(), err
-}
-
 func (d *postgres) query(ctx context.Context, query string, args ...any) (rows, error) {
 	return d.pool.Query(ctx, query, cleaned(args)...)
 }
@@ -85,7 +81,7 @@ func (d *postgres) close() error {
 }
 
 func (d *postgres) migrate(ctx context.Context) error {
-	files, err := subtree(migrations, "migrations/postgres")
+	files, err := fs.Sub(migrations, "migrations/postgres")
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -13,13 +14,16 @@ import (
 	"github.com/seed-6db18919/ingot/reporter"
 )
 
+// maxCrashes is how often a build is taken up again whose worker died.
+const maxCrashes = 10
+
 // manyJobs bounds one look at River's running jobs: far more than workers exist.
 const manyJobs = 10_000
 
 // recover puts back what this worker was doing when it died, before it starts
-// again. Its lock says that no process of that name lives, so nothing has to lapse:
-// its builds return to the queue in the run they were in, and so do its jobs, also
-// those that it had taken without having begun.
+// again. Its lock says that no process of that name lives, so nothing has to lapse.
+// Its jobs return to the queue, also those that it had taken without having begun;
+// its builds return in a new run, so that the job of the old one is void.
 func (w *worker) recover(ctx context.Context) error {
 	return w.l.db.inTx(ctx, func(t tx) error {
 		mine, err := jobsRunning(ctx, t, time.Now().Add(time.Hour))
@@ -35,30 +39,43 @@ func (w *worker) recover(ctx context.Context) error {
 		if err := setJobs(ctx, t, back, rivertype.JobStateAvailable); err != nil {
 			return err
 		}
-		n, err := t.exec(ctx, `UPDATE builds SET state = 'queued', worker = '', lease = 0, attempts = attempts - 1, cancel_requested = FALSE
-			WHERE state = 'running' AND worker = $1 AND NOT cancel_requested`, w.l.options.WorkerID)
+		left, err := collect(ctx, t, scanHeld,
+			"SELECT id, run, cancel_requested FROM builds WHERE state = 'running' AND worker = $1 ORDER BY id", w.l.options.WorkerID)
 		if err != nil {
 			return err
 		}
-		if n > 0 || len(back) > 0 {
-			w.l.log.WithField("builds", n).WithField("jobs", len(back)).Info("took up what the last process left behind")
+		for _, h := range left {
+			if err := giveBack(ctx, t, h); err != nil {
+				return err
+			}
 		}
-		return w.cancelLeft(ctx, t)
+		if len(left) > 0 || len(back) > 0 {
+			w.l.log.WithField("builds", len(left)).WithField("jobs", len(back)).Info("took up what the last process left behind")
+		}
+		return nil
 	})
 }
 
-// cancelLeft ends builds that were to be cancelled when their worker died.
-func (w *worker) cancelLeft(ctx context.Context, t tx) error {
-	left, err := collect(ctx, t, value[int64], "SELECT id FROM builds WHERE state = 'running' AND worker = $1", w.l.options.WorkerID)
-	if err != nil {
+// giveBack puts the build of a dead worker back into the queue. One that may well
+// have killed its workers does not get at another one for ever.
+func giveBack(ctx context.Context, t tx, h held) error {
+	crashes, found, err := one(ctx, t, value[int],
+		"UPDATE builds SET crashes = crashes + 1 WHERE id = $1 AND run = $2 AND state = 'running' RETURNING crashes", h.id, h.run)
+	if err != nil || !found {
 		return err
 	}
-	for _, id := range left {
-		if err := end(ctx, t, id, anyRun, reporter.Cancelled, cancelled()); err != nil {
-			return err
-		}
+	if crashes > maxCrashes && !h.cancel {
+		err = end(ctx, t, h.id, h.run, reporter.Errored, &reporter.Failure{
+			Reason: fmt.Sprintf("the daemon died %d times while it built this", crashes),
+			Hint:   "the operator finds the reason in the log of the service manager: often it is memory",
+		}, reporter.Running)
+	} else {
+		err = handBack(ctx, t, h.id, h.run, 0, 1)
 	}
-	return nil
+	if errors.Is(err, errNotMoved) {
+		return nil
+	}
+	return err
 }
 
 // rescueArgs is the job that looks for what daemons left behind that do not come
@@ -96,7 +113,7 @@ func (w *worker) rescueBuilds(ctx context.Context) error {
 				continue // this process slept, and its own watch comes to the same end
 			}
 			w.logOf(h.id).Warn("its worker does not answer; the build goes back to the queue")
-			if err := handBack(ctx, t, h.id, h.run, 0, 1); err != nil && !errors.Is(err, errNotMoved) {
+			if err := giveBack(ctx, t, h); err != nil {
 				return err
 			}
 		}

@@ -138,10 +138,13 @@ func (w *worker) record(ctx context.Context, job *rivertype.JobRow, args buildAr
 	}
 }
 
-// conclude decides what the end of a run means for its build.
+// conclude decides what the end of a run means for its build. A build that was
+// interrupted may well come back as failed, by a step that was killed; only its
+// success counts then.
 func (w *worker) conclude(ctx context.Context, t tx, args buildArgs, cause error, o Outcome, failure error) error {
+	succeeded := o.State == "" || o.State == reporter.Succeeded
 	switch {
-	case failure == nil:
+	case failure == nil && (succeeded || cause == nil):
 		return finish(ctx, t, args.Build, args.Run, o)
 	case errors.Is(cause, ErrCancelled):
 		return end(ctx, t, args.Build, args.Run, reporter.Cancelled, cancelled(), reporter.Running)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -69,10 +70,6 @@ func sqliteName(path, options string) string {
 	return u.String() + "?_pragma=busy_timeout(10000)&_pragma=synchronous(NORMAL)&_pragma=foreign_keys(1)&" + options
 }
 
-func (d *sqlite) exec(ctx context.Context, query string, args ...any) (int64, error) {
-	return execSQL(ctx, d.writer, query, args)
-}
-
 func (d *sqlite) query(ctx context.Context, query string, args ...any) (rows, error) {
 	return querySQL(ctx, d.readers, query, args)
 }
@@ -104,7 +101,7 @@ func (d *sqlite) workers(config *river.Config) (workers, error) {
 func (d *sqlite) close() error { return errors.Join(d.readers.Close(), d.writer.Close()) }
 
 func (d *sqlite) migrate(ctx context.Context) error {
-	files, err := subtree(migrations, "migrations/sqlite")
+	files, err := fs.Sub(migrations, "migrations/sqlite")
 	if err != nil {
 		return err
 	}
@@ -154,7 +151,11 @@ type sqliteTx struct {
 }
 
 func (t *sqliteTx) exec(ctx context.Context, query string, args ...any) (int64, error) {
-	return execSQL(ctx, t.tx, query, args)
+	done, err := t.tx.ExecContext(ctx, query, cleaned(args)...)
+	if err != nil {
+		return 0, err
+	}
+	return done.RowsAffected()
 }
 
 func (t *sqliteTx) query(ctx context.Context, query string, args ...any) (rows, error) {
@@ -180,20 +181,11 @@ func (t *sqliteTx) complete(ctx context.Context, job *rivertype.JobRow) error {
 
 func (t *sqliteTx) executor() riverdriver.ExecutorTx { return t.d.driver.UnwrapExecutor(t.tx) }
 
-type sqlDB interface {
-	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+type sqlReader interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-func execSQL(ctx context.Context, db sqlDB, query string, args []any) (int64, error) {
-	done, err := db.ExecContext(ctx, query, cleaned(args)...)
-	if err != nil {
-		return 0, err
-	}
-	return done.RowsAffected()
-}
-
-func querySQL(ctx context.Context, db sqlDB, query string, args []any) (rows, error) {
+func querySQL(ctx context.Context, db sqlReader, query string, args []any) (rows, error) {
 	found, err := db.QueryContext(ctx, query, cleaned(args)...)
 	if err != nil {
 		return nil, err

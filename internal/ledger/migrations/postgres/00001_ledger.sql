@@ -51,6 +51,7 @@ CREATE TABLE builds (
     approved_by      TEXT NOT NULL DEFAULT '',
     run              BIGINT NOT NULL DEFAULT 0, -- raised each time the build enters the queue; a job of an older run is void
     attempts         BIGINT NOT NULL DEFAULT 0,
+    crashes          BIGINT NOT NULL DEFAULT 0, -- how often its worker died while it ran
     worker           TEXT NOT NULL DEFAULT '',
     lease            BIGINT NOT NULL DEFAULT 0, -- until when the worker is believed alive, by the database's clock
     cancel_requested BOOLEAN NOT NULL DEFAULT FALSE,

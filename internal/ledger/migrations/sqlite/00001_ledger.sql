@@ -51,6 +51,7 @@ CREATE TABLE builds (
     approved_by      TEXT NOT NULL DEFAULT '',
     run              INTEGER NOT NULL DEFAULT 0, -- raised each time the build enters the queue; a job of an older run is void
     attempts         INTEGER NOT NULL DEFAULT 0,
+    crashes          INTEGER NOT NULL DEFAULT 0, -- how often its worker died while it ran
     worker           TEXT NOT NULL DEFAULT '',
     lease            INTEGER NOT NULL DEFAULT 0, -- until when the worker is believed alive, by the database's clock
     cancel_requested BOOLEAN NOT NULL DEFAULT FALSE,
