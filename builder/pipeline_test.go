@@ -95,9 +95,9 @@ func TestNothingIsDoneTwice(t *testing.T) {
 		{"name and version raised", func(r *recipe.Recipe, _ *builder.Request) { r.Version.Major++; r.Name = "web2" }, "resolve"},
 		{"test changed", func(r *recipe.Recipe, _ *builder.Request) { r.Tests[0].Digest = "other" }, "resolve boot login run site test run http test"},
 		{"last component changed", func(r *recipe.Recipe, _ *builder.Request) { r.Components[1].Digest = "other" },
-			"resolve launch run site build,validate keep inventory clean snapshot boot login run site test run http test"},
+			"resolve launch container run site build,validate keep inventory clean snapshot boot login run site test run http test"},
 		{"a new epoch", func(_ *recipe.Recipe, q *builder.Request) { q.Epoch = "2" },
-			"resolve launch run nginx build,validate keep run site build,validate keep inventory clean snapshot boot login run site test run http test"},
+			"resolve launch container run nginx build,validate keep run site build,validate keep inventory clean snapshot boot login run site test run http test"},
 	}
 	for i, c := range tests {
 		t.Run(c.name, func(t *testing.T) {

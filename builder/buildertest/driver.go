@@ -27,18 +27,19 @@ type Driver struct {
 	Broken map[string]error             // by call: resolve, launch, put, run, keep, inventory, clean, snapshot, boot, login
 	Hang   string                       // document whose run ends only with its context
 
-	mu     sync.Mutex
-	images map[string]builder.Image
-	layers map[string]bool
-	live   map[string]bool
-	calls  []string
+	mu       sync.Mutex
+	revision string
+	images   map[string]builder.Image
+	layers   map[string]bool
+	live     map[string]bool
+	calls    []string
 }
 
 // New returns a driver on which everything goes well.
 func New() *Driver {
 	return &Driver{
 		Fail: map[string]component.Failure{}, Broken: map[string]error{},
-		images: map[string]builder.Image{}, layers: map[string]bool{}, live: map[string]bool{},
+		revision: "r1", images: map[string]builder.Image{}, layers: map[string]bool{}, live: map[string]bool{},
 	}
 }
 
@@ -89,16 +90,28 @@ func (d *Driver) end(name string) {
 // Name is that of the driver which every recipe asks for unless it says otherwise.
 func (d *Driver) Name() string { return "local" }
 
-// Revision never moves.
-func (d *Driver) Revision(context.Context, recipe.Parent) (string, error) { return "r1", nil }
+// SetRevision moves every parent.
+func (d *Driver) SetRevision(revision string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.revision = revision
+}
+
+// Revision is r1 until SetRevision.
+func (d *Driver) Revision(context.Context, recipe.Parent) (string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.revision, nil
+}
 
 // Resolve knows every parent by its text, and an image by its digest.
-func (d *Driver) Resolve(_ context.Context, p builder.ParentSource, log func(string)) (builder.Base, error) {
+func (d *Driver) Resolve(ctx context.Context, p builder.ParentSource, log func(string)) (builder.Base, error) {
 	log("looking at " + p.Text)
 	if err := d.call("resolve"); err != nil {
 		return builder.Base{}, err
 	}
-	base := builder.Base{Ref: p.Text, Digest: "digest-of-" + p.Text, Revision: "r1", Platform: "Linux"}
+	revision, _ := d.Revision(ctx, p.Parent)
+	base := builder.Base{Ref: p.Text, Digest: "digest-of-" + p.Text, Revision: revision, Platform: "Linux"}
 	if p.Image != nil {
 		base.Ref, base.Digest, base.Revision = p.Image.Ref, p.Image.Digest, p.Image.Digest
 	}
@@ -129,7 +142,7 @@ func (d *Driver) Sweep(context.Context) ([]string, error) { return nil, nil }
 
 // Launch starts an instance from the deepest layer that was kept.
 func (d *Driver) Launch(_ context.Context, spec builder.LaunchSpec) (builder.Instance, error) {
-	if err := d.call("launch"); err != nil {
+	if err := d.call("launch " + string(spec.Isolation)); err != nil {
 		return nil, err
 	}
 	if err := d.begin("instance of " + spec.Build); err != nil {

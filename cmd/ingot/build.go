@@ -1,0 +1,241 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-6db18919/ingot/builder"
+	"github.com/seed-6db18919/ingot/builder/recipe"
+	"github.com/seed-6db18919/ingot/reporter"
+	"github.com/seed-6db18919/ingot/reporter/terminal"
+)
+
+func buildCommand(o *globals) *cobra.Command {
+	var h byHand
+	c := &cobra.Command{
+		Use:   "build RECIPE",
+		Short: "Build and test one recipe of the working tree",
+		Long: `Builds the recipe in a file, as it is in the working tree, and tests its image. What an earlier build
+made under the same content is reused, also the daemon's. A parent recipe of the same tree is built first.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			h.out = c.OutOrStdout()
+			return h.run(c.Context(), o, args[0])
+		},
+	}
+	c.Flags().BoolVar(&h.asJSON, "json", false, "events as JSON lines, the last one with the result")
+	c.Flags().BoolVar(&h.fresh, "fresh", false, "reuse nothing: fetch the parent and the packages anew")
+	c.Flags().StringVar(&h.isolation, "isolation", "", "container or vm, instead of what the recipe says")
+	return c
+}
+
+// byHand is one `ingot build`.
+type byHand struct {
+	asJSON, fresh bool
+	isolation     string
+	out           io.Writer
+
+	parts *parts
+	tree  *recipe.DirTree
+	set   *recipe.Set
+}
+
+func (h *byHand) run(ctx context.Context, o *globals, path string) error {
+	if h.isolation != "" && h.isolation != string(recipe.Container) && h.isolation != string(recipe.VM) {
+		return fmt.Errorf("--isolation is container or vm, not %q", h.isolation)
+	}
+	where, err := placeOf(path)
+	if err != nil {
+		return err
+	}
+	if h.tree, err = recipe.OpenDir(where.root); err != nil {
+		return err
+	}
+	defer h.tree.Close()
+	options := recipeOptions()
+	options.HostFiles = true
+	if h.set, err = recipe.Load(ctx, h.tree, options); err != nil {
+		return err
+	}
+	r, err := h.pick(where.path)
+	if err != nil {
+		return err
+	}
+	if h.parts, err = o.open(ctx); err != nil {
+		return err
+	}
+	defer h.parts.close()
+	_, err = h.build(ctx, r)
+	return err
+}
+
+// pick finds the recipe of a file. What is wrong with other documents is not
+// this build's business.
+func (h *byHand) pick(path string) (*recipe.Recipe, error) {
+	for _, r := range h.set.Recipes {
+		if r.Path == path {
+			return r, nil
+		}
+	}
+	if bad, ok := h.set.Invalid[path]; ok {
+		fmt.Fprintln(h.out, bad.Problems.Error())
+		return nil, errAuthor
+	}
+	return nil, fmt.Errorf("%s is no recipe: a recipe begins with apiVersion: %s and kind: ImageRecipe", path, recipe.APIVersion)
+}
+
+// build builds a recipe, and the recipe that it stands on before it.
+func (h *byHand) build(ctx context.Context, r *recipe.Recipe) (*builder.Image, error) {
+	req := builder.Request{
+		Build:     fmt.Sprintf("hand-%d", time.Now().UnixMicro()),
+		Recipe:    r,
+		Tree:      h.tree,
+		Refresh:   h.fresh,
+		Isolation: recipe.Isolation(h.isolation),
+	}
+	if h.fresh {
+		req.Epoch = req.Build
+	}
+	if r.Parent.Kind == recipe.ParentRecipe {
+		img, err := h.parent(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		req.Parent = img
+	}
+	show := h.display()
+	start := time.Now()
+	result, err := builder.New(h.parts.driver, tests{h.parts.ledger}).Build(ctx, req, show.observe)
+	if err == nil && !result.TestsReused {
+		if err := h.parts.ledger.SaveTests(ctx, result.Keys.Test, testsOf(result)); err != nil {
+			return nil, err
+		}
+	}
+	return result.Image, show.finish(summaryOf(r, result, err, show.stages, start))
+}
+
+// parent is the image of the recipe that r stands on: built from this tree when
+// it is here, or else the newest release that the ledger knows.
+func (h *byHand) parent(ctx context.Context, r *recipe.Recipe) (*builder.Image, error) {
+	if up := h.set.Recipes[r.Parent.Name]; up != nil {
+		return h.build(ctx, up)
+	}
+	releases, err := h.parts.ledger.Releases(ctx, r.Parent.Name, 200)
+	if err != nil {
+		return nil, err
+	}
+	if img := newestRelease(releases, r.Parent.Version); img != nil {
+		return img, nil
+	}
+	return nil, fmt.Errorf("%s stands on %s, which is neither a recipe of this tree nor released", r.Name, r.Parent.Text)
+}
+
+// summaryOf is a build by hand in the reporter's words.
+func summaryOf(r *recipe.Recipe, result builder.Result, err error, stages []reporter.Stage, start time.Time) reporter.Build {
+	b := reporter.Build{
+		Recipe: r.Name, RecipePath: r.Path, Version: r.Version.String(), Trigger: reporter.Manual, Action: reporter.ActionBuild,
+		State: reporter.Succeeded, Stages: stages, Tests: testsOf(result), Created: start, Started: start, Finished: time.Now(),
+	}
+	if img := result.Image; img != nil {
+		b.Image = &reporter.Image{
+			ID: img.ID, Recipe: r.Name, Version: b.Version, Driver: img.Driver, Ref: img.Ref,
+			Size: img.Size, Virtual: img.Virtual, OS: img.Inventory.OS, Created: img.Created,
+		}
+	}
+	if err != nil {
+		outcome, interrupted := failed(b, &result, err)
+		b.State, b.Failure = outcome.State, outcome.Failure
+		if interrupted != nil {
+			b.State = reporter.Errored
+		}
+		if b.Failure != nil {
+			b.Failure.Replay = "" // this was it
+		}
+	}
+	return b
+}
+
+// display shows the events of one build, and folds them into stages.
+type display struct {
+	byHand *byHand
+	term   *terminal.Display
+	stages []reporter.Stage
+	failed error
+}
+
+func (h *byHand) display() *display {
+	d := &display{byHand: h}
+	if !h.asJSON {
+		d.term = terminal.New(h.out, terminalOptions(h.out))
+	}
+	return d
+}
+
+func (d *display) observe(e builder.Event) {
+	d.fold(e)
+	if d.byHand.asJSON {
+		if err := json.NewEncoder(d.byHand.out).Encode(e); err != nil && d.failed == nil {
+			d.failed = err
+		}
+		return
+	}
+	d.term.Update(terminal.Update{
+		Kind: terminal.Kind(e.Kind), Stage: string(e.Stage), Name: e.Name, Step: e.Step, Text: e.Text, Elapsed: e.Elapsed,
+	})
+}
+
+// fold keeps one row per stage, for the summary.
+func (d *display) fold(e builder.Event) {
+	if e.Step != "" || e.Kind == builder.Output || e.Kind == builder.Warned {
+		return
+	}
+	if e.Kind == builder.Started {
+		d.stages = append(d.stages, reporter.Stage{Stage: string(e.Stage), Name: e.Name, State: string(e.Kind), Started: e.Time})
+		return
+	}
+	for i := range d.stages {
+		if s := &d.stages[i]; s.Stage == string(e.Stage) && s.Name == e.Name {
+			s.State, s.Text, s.Finished = string(e.Kind), e.Text, e.Time
+			return
+		}
+	}
+	d.stages = append(d.stages, reporter.Stage{Stage: string(e.Stage), Name: e.Name, State: string(e.Kind), Text: e.Text, Started: e.Time, Finished: e.Time})
+}
+
+// finish shows the outcome and returns what the command ends with.
+func (d *display) finish(b reporter.Build) error {
+	if d.failed != nil {
+		return d.failed
+	}
+	if d.byHand.asJSON {
+		err := json.NewEncoder(d.byHand.out).Encode(struct {
+			Kind    string            `json:"kind"`
+			State   reporter.State    `json:"state"`
+			Image   *reporter.Image   `json:"image,omitempty"`
+			Tests   []reporter.Test   `json:"tests"`
+			Failure *reporter.Failure `json:"failure,omitempty"`
+			Elapsed time.Duration     `json:"elapsedNanoseconds"`
+		}{"result", b.State, b.Image, b.Tests, b.Failure, b.Finished.Sub(b.Started)})
+		if err != nil {
+			return err
+		}
+	} else {
+		if err := d.term.Close(); err != nil {
+			return err
+		}
+		fmt.Fprint(d.byHand.out, terminal.Summary(b, terminalOptions(d.byHand.out)))
+	}
+	switch b.State {
+	case reporter.Succeeded:
+		return nil
+	case reporter.Failed:
+		return errAuthor
+	default:
+		return fmt.Errorf("the build of %s ended in an error", b.Recipe)
+	}
+}

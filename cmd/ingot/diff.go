@@ -1,0 +1,118 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	git "github.com/go-git/go-git/v5"
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+
+	"github.com/seed-6db18919/ingot/builder/recipe"
+	"github.com/seed-6db18919/ingot/watcher"
+)
+
+func diffCommand(o *globals) *cobra.Command {
+	var asJSON, all bool
+	var repo string
+	var paths []string
+	c := &cobra.Command{
+		Use:   "diff OLD NEW",
+		Short: "Say what the daemon would build between two commits, and why",
+		Long: `Compares the recipes of two commits of the repository around the current folder, as the daemon
+does when a branch moves from OLD to NEW. Nothing is built.`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			decisions, err := diff(c, repo, paths, args[0], args[1], all)
+			if err != nil {
+				return err
+			}
+			return showDecisions(c, decisions, asJSON)
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "decisions as JSON lines")
+	c.Flags().BoolVar(&all, "all", false, "list untouched recipes too")
+	c.Flags().StringVar(&repo, "repository", ".", "the repository's `folder`")
+	c.Flags().StringSliceVar(&paths, "paths", nil, "watched `folders` (default: all)")
+	return c
+}
+
+func diff(c *cobra.Command, folder string, paths []string, old, now string, all bool) ([]recipe.Decision, error) {
+	where, err := placeOf(folder)
+	if err != nil {
+		return nil, err
+	}
+	repository, err := git.PlainOpen(where.root)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", where.root, err)
+	}
+	log := logrus.New()
+	log.SetOutput(c.ErrOrStderr())
+	w, err := watcher.New(watcher.Config{Name: "here", URL: where.root, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	var trees [2]*watcher.Tree
+	for i, name := range []string{old, now} {
+		hash, err := repository.ResolveRevision(plumbing.Revision(name))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		if trees[i], err = w.Mirror().Tree(c.Context(), hash.String()); err != nil {
+			return nil, err
+		}
+	}
+	options := recipeOptions()
+	options.Paths = paths
+	before, err := recipe.Load(c.Context(), trees[0], options)
+	if err != nil {
+		return nil, err
+	}
+	changed, err := watcher.Changed(c.Context(), trees[0], trees[1])
+	if err != nil {
+		return nil, err
+	}
+	after, err := before.Update(c.Context(), trees[1], changed)
+	if err != nil {
+		return nil, err
+	}
+	return recipe.Plan(before, after, recipe.PlanOptions{All: all}), nil
+}
+
+func showDecisions(c *cobra.Command, decisions []recipe.Decision, asJSON bool) error {
+	var err error
+	for _, d := range decisions {
+		if d.Action == recipe.ActionCheck {
+			err = errAuthor
+		}
+		if asJSON {
+			line := struct {
+				Recipe  string   `json:"recipe"`
+				Path    string   `json:"path"`
+				Outcome string   `json:"outcome"`
+				Action  string   `json:"action"`
+				Why     []string `json:"why,omitempty"`
+				After   string   `json:"after,omitempty"`
+			}{d.Name, d.Path, string(d.Outcome), string(d.Action), d.Why, d.After}
+			if err := json.NewEncoder(c.OutOrStdout()).Encode(line); err != nil {
+				return err
+			}
+			continue
+		}
+		fmt.Fprintln(c.OutOrStdout(), d)
+		for _, p := range d.Problems {
+			fmt.Fprintln(c.OutOrStdout(), indent(p.String()))
+		}
+		for _, f := range d.Findings {
+			fmt.Fprintln(c.OutOrStdout(), indent(f.String()))
+		}
+	}
+	if len(decisions) == 0 && !asJSON {
+		fmt.Fprintln(c.OutOrStdout(), "no recipe is touched")
+	}
+	return err
+}
+
+func indent(text string) string { return "  " + strings.ReplaceAll(text, "\n", "\n  ") }

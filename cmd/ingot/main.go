@@ -1,0 +1,82 @@
+// Command ingot casts golden machine images from Git: the daemon, and the same
+// work by hand. It is the only place that has met every package; what a change
+// becomes (plan.go), how a build is run (work.go) and reported (report.go), and
+// who is started and stopped in which order (daemon.go) is decided here.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	_ "time/tzdata" // calendars name time zones, and small hosts have none
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the linker.
+var version = "devel"
+
+// Exit codes, as the help of the root command lists them.
+const (
+	exitOK      = 0
+	exitAuthor  = 1 // documents are wrong, a component or a test failed: their author has to act
+	exitOurs    = 2 // anything else: usage, configuration, the machine
+	exitStopped = 130
+)
+
+// authorError is an outcome that the command has shown already; it only sets the
+// exit code.
+var errAuthor = errors.New("the documents or the build did not pass")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // the second signal ends the process at once, as without us
+	os.Exit(run(ctx, os.Args[1:]))
+}
+
+// run is the whole program without its process.
+func run(ctx context.Context, args []string) int {
+	root := rootCommand()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errAuthor):
+		return exitAuthor
+	case ctx.Err() != nil:
+		fmt.Fprintln(root.ErrOrStderr(), "ingot: stopped")
+		return exitStopped
+	default:
+		fmt.Fprintln(root.ErrOrStderr(), "ingot:", err)
+		return exitOurs
+	}
+}
+
+func rootCommand() *cobra.Command {
+	var o globals
+	root := &cobra.Command{
+		Use:   "ingot",
+		Short: "Cast golden machine images from Git",
+		Long: `ingot builds machine images from recipes in Git, boots and tests them, and says so on the commit.
+
+Exit codes: 0 all went well; 1 documents are wrong, or a component or test failed;
+2 anything else; 130 stopped by a signal.`,
+		Version:       version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.PersistentFlags().StringVarP(&o.config, "config", "c", "", "configuration `file` (default: ingot.yaml, if there is one)")
+	root.AddCommand(
+		daemonCommand(&o), demoCommand(),
+		buildCommand(&o), validateCommand(&o), diffCommand(&o),
+		buildsCommand(&o), imagesCommand(&o), logsCommand(&o),
+		rebuildCommand(&o), approveCommand(&o), cancelCommand(&o),
+		doctorCommand(&o),
+	)
+	return root
+}

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/mattn/go-isatty"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+
+	"github.com/seed-6db18919/ingot/builder"
+	"github.com/seed-6db18919/ingot/builder/gallery"
+	"github.com/seed-6db18919/ingot/builder/local"
+	"github.com/seed-6db18919/ingot/builder/local/disk"
+	"github.com/seed-6db18919/ingot/builder/recipe"
+	"github.com/seed-6db18919/ingot/config"
+	"github.com/seed-6db18919/ingot/internal/ledger"
+	"github.com/seed-6db18919/ingot/reporter/terminal"
+)
+
+// globals are the flags of every command.
+type globals struct{ config string }
+
+// defaultConfig is what a command finds without -c.
+const defaultConfig = "ingot.yaml"
+
+// load reads the configuration. Commands by hand work without one.
+func (o *globals) load() (config.Config, error) {
+	path := o.config
+	if path == "" {
+		path = defaultConfig
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return config.Read(filepath.Join(stateHome(), defaultConfig), nil, os.Getenv)
+		}
+	}
+	return config.Load(path, os.Getenv)
+}
+
+// stateHome is where commands by hand keep their state when no configuration says.
+func stateHome() string {
+	if os.Geteuid() == 0 {
+		return "/var/lib/ingot"
+	}
+	if dir := os.Getenv("XDG_DATA_HOME"); dir != "" {
+		return filepath.Join(dir, "ingot")
+	}
+	return filepath.Join(os.Getenv("HOME"), ".local/share/ingot")
+}
+
+// open connects what commands by hand need.
+func (o *globals) open(ctx context.Context) (*parts, error) {
+	cfg, err := o.load()
+	if err != nil {
+		return nil, err
+	}
+	log, err := newLog(os.Stderr, config.Log{Level: "warn", Format: cfg.Log.Format})
+	if err != nil {
+		return nil, err
+	}
+	return openParts(ctx, cfg, log)
+}
+
+// driver is where images are made.
+type driver interface {
+	builder.Driver
+	Images() ([]builder.Image, error)
+}
+
+// parts are the ledger and the driver, which almost every command needs.
+type parts struct {
+	ledger *ledger.Ledger
+	driver driver
+}
+
+func openParts(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (*parts, error) {
+	agent, err := agentPath()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("dataDir: %w", err)
+	}
+	made, err := local.New(local.Config{
+		Dir: filepath.Join(cfg.DataDir, local.Name), CacheDir: cfg.CacheDir, AgentPath: agent,
+		Mirror: cfg.Local.Mirror, ParentDirs: cfg.Local.ParentDirs,
+		MemoryMiB: cfg.Local.MemoryMiB, CPUs: cfg.Local.CPUs, Accelerator: accelerator(cfg.Local.Accelerator),
+		Log: log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("local driver: %w", err)
+	}
+	id, err := workerID(cfg.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	l, err := ledger.Open(ctx, ledger.Options{URL: cfg.Database.Reveal(), Log: log, WorkerID: id})
+	if err != nil {
+		return nil, fmt.Errorf("database: %w", err)
+	}
+	return &parts{ledger: l, driver: made}, nil
+}
+
+func (p *parts) close() error { return p.ledger.Close() }
+
+// accelerator puts the configuration's word into the driver's.
+func accelerator(word string) string {
+	if word == "auto" {
+		return ""
+	}
+	return word
+}
+
+// agentPath finds the agent, which is installed beside this program.
+func agentPath() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	if self, err = filepath.EvalSymlinks(self); err != nil {
+		return "", err
+	}
+	path := filepath.Join(filepath.Dir(self), "ingot-agent")
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("the agent has to be installed beside ingot: %w", err)
+	}
+	return path, nil
+}
+
+// workerID names this data folder for ever: a restarted daemon finds by it what
+// it was doing.
+func workerID(dir string) (string, error) {
+	path := filepath.Join(dir, "worker-id")
+	known, err := os.ReadFile(path)
+	if err == nil {
+		return strings.TrimSpace(string(known)), nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	random, err := os.ReadFile("/proc/sys/kernel/random/uuid")
+	if err != nil {
+		return "", err
+	}
+	id := strings.TrimSpace(string(random))
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return workerID(dir) // another process was first
+	}
+	if err != nil {
+		return "", err
+	}
+	_, err = f.WriteString(id + "\n")
+	return id, errors.Join(err, f.Sync(), f.Close())
+}
+
+// dirLock keeps a second daemon out of a data folder.
+type dirLock struct{ file *os.File }
+
+func lockDir(dir string) (*dirLock, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("dataDir: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "daemon.lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("dataDir: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("another daemon uses %s; give each its own dataDir", dir)
+		}
+		return nil, fmt.Errorf("dataDir: %w", err)
+	}
+	return &dirLock{f}, nil
+}
+
+func (l *dirLock) Close() error { return l.file.Close() }
+
+// recipeOptions are what recipes may refer to, with this program.
+func recipeOptions() recipe.Options {
+	return recipe.Options{Gallery: gallery.New(), Aliases: disk.Aliases()}
+}
+
+func sortedRecipes(set *recipe.Set) []*recipe.Recipe {
+	out := make([]*recipe.Recipe, 0, len(set.Recipes))
+	for _, name := range slices.Sorted(maps.Keys(set.Recipes)) {
+		out = append(out, set.Recipes[name])
+	}
+	return out
+}
+
+func newLog(w io.Writer, c config.Log) (*logrus.Logger, error) {
+	log := logrus.New()
+	log.SetOutput(w)
+	level, err := logrus.ParseLevel(c.Level)
+	if err != nil {
+		return nil, fmt.Errorf("log.level: %w", err)
+	}
+	log.SetLevel(level)
+	if c.Format == "json" {
+		log.SetFormatter(&logrus.JSONFormatter{})
+	} else {
+		log.SetFormatter(&logrus.TextFormatter{FullTimestamp: true})
+	}
+	return log, nil
+}
+
+// terminalOptions looks at what is written to: a person or a file.
+func terminalOptions(w io.Writer) terminal.Options {
+	o := terminal.Options{Width: 100, Height: 24}
+	f, ok := w.(*os.File)
+	if !ok || !isatty.IsTerminal(f.Fd()) {
+		return o
+	}
+	o.TTY, o.Color = true, os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	if size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil && size.Col > 0 {
+		o.Width, o.Height = int(size.Col), int(size.Row)
+	}
+	return o
+}

@@ -1,0 +1,298 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/seed-6db18919/ingot/builder/recipe"
+	"github.com/seed-6db18919/ingot/internal/ledger"
+	"github.com/seed-6db18919/ingot/internal/yamldoc"
+	"github.com/seed-6db18919/ingot/reporter"
+	"github.com/seed-6db18919/ingot/watcher"
+)
+
+// approvals says whether somebody with write permission approved a commit of a fork.
+type approvals interface {
+	Approved(ctx context.Context, number int, commit string) (by string, ok bool, err error)
+}
+
+// desk turns the changes of one repository into what the ledger accepts: it is
+// where a watcher.Change becomes builds.
+type desk struct {
+	name      string // of the repository in the configuration
+	codeHost  string // owner/name; empty: nobody is told
+	branch    string // refs/heads/…
+	options   recipe.Options
+	mirror    *watcher.Mirror
+	ledger    *ledger.Ledger
+	approvals approvals // nil: forks are never built
+	changed   func()    // called when the branch's calendars may have changed
+	log       logrus.FieldLogger
+
+	mu   sync.Mutex
+	last map[string]*recipe.Set // by commit; the few that the next change is compared with
+}
+
+// accept plans a change and records all that follows from it.
+func (d *desk) accept(ctx context.Context, c watcher.Change) error {
+	log := d.log.WithFields(logrus.Fields{"ref": c.Ref, "commit": c.New})
+	a := ledger.Acceptance{
+		Source:  ledger.Source{Repository: d.name, CodeHost: d.codeHost, Ref: c.Ref, Commit: c.New},
+		Old:     c.Old,
+		Deleted: c.Deleted,
+	}
+	if c.PullRequest != nil {
+		a.PullRequest, a.Fork = c.PullRequest.Number, c.PullRequest.Fork
+	}
+	if !c.Deleted {
+		info, err := d.mirror.Commit(ctx, c.New)
+		if err != nil {
+			return err
+		}
+		a.Title, a.Author = info.Title, info.Author
+		if a.Builds, err = d.builds(ctx, c); err != nil {
+			return fmt.Errorf("plan %s: %w", c.New, err)
+		}
+	}
+	ids, err := d.ledger.Accept(ctx, a)
+	if err != nil {
+		return err
+	}
+	if c.Ref == d.branch {
+		d.changed()
+	}
+	log.WithField("builds", len(ids)).Info("change accepted")
+	return nil
+}
+
+// builds plans what a change asks for.
+func (d *desk) builds(ctx context.Context, c watcher.Change) ([]ledger.NewBuild, error) {
+	if c.PullRequest != nil && c.PullRequest.Fork && d.approvals == nil {
+		return nil, nil
+	}
+	base, err := d.base(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	decisions, err := d.plan(ctx, base, c.New)
+	if err != nil {
+		return nil, err
+	}
+	state, err := d.admission(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	builds := newBuilds(decisions)
+	for i := range builds {
+		b := &builds[i]
+		b.Release, b.Trigger = true, reporter.Push
+		if c.PullRequest != nil {
+			b.Release, b.Trigger = false, reporter.PullRequest
+		}
+		if b.State == "" {
+			b.State = state
+		}
+	}
+	return builds, nil
+}
+
+// base is the commit that a change is compared with: of a branch what was
+// accepted before, of a pull request where it left the branch.
+func (d *desk) base(ctx context.Context, c watcher.Change) (string, error) {
+	if c.PullRequest == nil {
+		return c.Old, nil
+	}
+	heads, err := d.ledger.Heads(ctx, d.name)
+	if err != nil {
+		return "", err
+	}
+	head := heads[d.branch]
+	if head == "" {
+		return "", fmt.Errorf("%s is not known yet, and pull requests are compared with it", d.branch)
+	}
+	return d.mirror.MergeBase(ctx, head, c.New)
+}
+
+// admission is the state in which the builds of a change begin. Whoever can push
+// a branch may have it built; a fork's commit needs somebody's approval first.
+func (d *desk) admission(ctx context.Context, c watcher.Change) (reporter.State, error) {
+	if c.PullRequest == nil || !c.PullRequest.Fork {
+		return reporter.Queued, nil
+	}
+	by, ok, err := d.approvals.Approved(ctx, c.PullRequest.Number, c.New)
+	if err != nil || !ok {
+		// Not being able to ask is no reason to lose the change: it waits for approval.
+		if err != nil {
+			d.log.WithError(err).WithField("pullRequest", c.PullRequest.Number).Warn("approval could not be asked for; the commit waits")
+		}
+		return reporter.Approval, nil
+	}
+	d.log.WithFields(logrus.Fields{"pullRequest": c.PullRequest.Number, "commit": c.New, "by": by}).Info("fork approved")
+	return reporter.Queued, nil
+}
+
+// plan compares two commits. An empty old one means that everything is new; so
+// does one that is gone, which happens when history was rewritten.
+func (d *desk) plan(ctx context.Context, old, now string) ([]recipe.Decision, error) {
+	var before *recipe.Set
+	var beforeTree *watcher.Tree
+	if old != "" {
+		tree, err := d.mirror.Tree(ctx, old)
+		if err != nil {
+			d.log.WithError(err).WithField("commit", old).Warn("the commit accepted before is gone; everything is planned anew")
+		} else {
+			beforeTree = tree
+			if before, err = d.set(ctx, old, tree, nil, nil); err != nil {
+				return nil, err
+			}
+		}
+	}
+	tree, err := d.mirror.Tree(ctx, now)
+	if err != nil {
+		return nil, err
+	}
+	after, err := d.set(ctx, now, tree, before, beforeTree)
+	if err != nil {
+		return nil, err
+	}
+	released, err := d.ledger.Released(ctx, d.name)
+	if err != nil {
+		return nil, err
+	}
+	return recipe.Plan(before, after, recipe.PlanOptions{Released: func(name string) (recipe.Version, bool) {
+		v, err := recipe.ParseVersion(released[name])
+		return v, err == nil
+	}}), nil
+}
+
+// set reads the recipes of a commit, from what is known of a neighbour where
+// there is one.
+func (d *desk) set(ctx context.Context, commit string, tree *watcher.Tree, near *recipe.Set, nearTree *watcher.Tree) (*recipe.Set, error) {
+	d.mu.Lock()
+	known := d.last[commit]
+	d.mu.Unlock()
+	if known != nil {
+		return known, nil
+	}
+	var set *recipe.Set
+	if near != nil {
+		changed, err := watcher.Changed(ctx, nearTree, tree)
+		if err != nil {
+			return nil, err
+		}
+		if set, err = near.Update(ctx, tree, changed); err != nil {
+			return nil, err
+		}
+	} else {
+		var err error
+		if set, err = recipe.Load(ctx, tree, d.options); err != nil {
+			return nil, err
+		}
+	}
+	d.remember(commit, set)
+	return set, nil
+}
+
+// remember keeps a few sets: the next change is compared with one of them.
+func (d *desk) remember(commit string, set *recipe.Set) {
+	const few = 4
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.last) >= few || d.last == nil {
+		d.last = make(map[string]*recipe.Set, few)
+	}
+	d.last[commit] = set
+}
+
+// newBuilds is what decisions ask for. A recipe has one status on a commit, so that
+// documents which claim the same name share one build, which says so.
+func newBuilds(decisions []recipe.Decision) []ledger.NewBuild {
+	var builds []ledger.NewBuild
+	at := make(map[string]int)
+	for _, decision := range decisions {
+		b, ok := newBuild(decision)
+		if !ok {
+			continue
+		}
+		i, twice := at[b.Recipe]
+		if !twice {
+			at[b.Recipe] = len(builds)
+			builds = append(builds, b)
+			continue
+		}
+		both := &builds[i]
+		both.Why = append(both.Why, b.Why...)
+		both.Findings = append(both.Findings, b.Findings...)
+		if both.Failure == nil {
+			both.Action, both.State, both.Failure = b.Action, b.State, b.Failure
+		}
+	}
+	return builds
+}
+
+// newBuild is what a decision asks for; false: nothing.
+func newBuild(decision recipe.Decision) (ledger.NewBuild, bool) {
+	b := ledger.NewBuild{
+		Recipe:     decision.Name,
+		RecipePath: decision.Path,
+		Why:        decision.Why,
+		After:      decision.After,
+		Findings:   findings(decision),
+	}
+	if decision.Recipe != nil {
+		b.Version = decision.Recipe.Version.String()
+	}
+	if decision.Old != nil {
+		b.PreviousVersion = decision.Old.Version.String()
+	}
+	if b.Recipe == "" {
+		b.Recipe = decision.Path
+	}
+	switch decision.Action {
+	case recipe.ActionBuild:
+		b.Action = reporter.ActionBuild
+	case recipe.ActionTest:
+		b.Action = reporter.ActionTest
+	case recipe.ActionDistribute:
+		b.Action = reporter.ActionDistribute
+	case recipe.ActionCheck:
+		b.Action, b.State = reporter.ActionCheck, reporter.Failed
+		b.Failure = checkFailure(b)
+	default:
+		return b, false
+	}
+	return b, true
+}
+
+// checkFailure sums up why documents are not built.
+func checkFailure(b ledger.NewBuild) *reporter.Failure {
+	f := &reporter.Failure{Stage: "check", Name: b.RecipePath, Hint: "correct the documents and push again", Replay: "ingot validate " + shellWord(b.RecipePath)}
+	for _, finding := range b.Findings {
+		if finding.Blocking {
+			f.Reason = finding.Message
+			break
+		}
+	}
+	return f
+}
+
+// findings puts what is wrong and what is worth knowing into the reporter's words.
+func findings(decision recipe.Decision) []reporter.Finding {
+	var out []reporter.Finding
+	add := func(p yamldoc.Problem, blocking bool) {
+		out = append(out, reporter.Finding{
+			File: p.File, Line: p.Line, Column: p.Column, Excerpt: p.Excerpt,
+			Message: p.Message, Expected: p.Expected, Blocking: blocking,
+		})
+	}
+	for _, p := range decision.Problems {
+		add(p, true)
+	}
+	for _, f := range decision.Findings {
+		add(f.Problem, f.Blocking)
+	}
+	return out
+}

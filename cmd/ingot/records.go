@@ -1,0 +1,274 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seed-6db18919/ingot/internal/ledger"
+	"github.com/seed-6db18919/ingot/reporter"
+	"github.com/seed-6db18919/ingot/reporter/terminal"
+)
+
+func buildsCommand(o *globals) *cobra.Command {
+	var f ledger.Filter
+	var state string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "builds",
+		Short: "List the daemon's builds, newest first",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			p, err := o.open(c.Context())
+			if err != nil {
+				return err
+			}
+			defer p.close()
+			f.State = reporter.State(state)
+			builds, err := p.ledger.Builds(c.Context(), f)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return jsonLines(c.OutOrStdout(), builds)
+			}
+			_, err = io.WriteString(c.OutOrStdout(), terminal.BuildsTable(builds, time.Now(), terminalOptions(c.OutOrStdout())))
+			return err
+		},
+	}
+	c.Flags().StringVar(&f.Repository, "repository", "", "only of this repository")
+	c.Flags().StringVar(&f.Recipe, "recipe", "", "only of this recipe")
+	c.Flags().StringVar(&state, "state", "", "only in this state: queued, running, succeeded, failed, errored, …")
+	c.Flags().IntVar(&f.Limit, "limit", 20, "how many")
+	c.Flags().BoolVar(&asJSON, "json", false, "JSON lines")
+	return c
+}
+
+func imagesCommand(o *globals) *cobra.Command {
+	var f ledger.ImageFilter
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "images",
+		Short: "List images, newest first",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			p, err := o.open(c.Context())
+			if err != nil {
+				return err
+			}
+			defer p.close()
+			images, err := p.images(c, f)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return jsonLines(c.OutOrStdout(), images)
+			}
+			_, err = io.WriteString(c.OutOrStdout(), terminal.ImagesTable(images, time.Now(), terminalOptions(c.OutOrStdout())))
+			return err
+		},
+	}
+	c.Flags().StringVar(&f.Recipe, "recipe", "", "only of this recipe")
+	c.Flags().BoolVar(&f.Released, "released", false, "only those that went out under a version")
+	c.Flags().IntVar(&f.Limit, "limit", 20, "how many")
+	c.Flags().BoolVar(&asJSON, "json", false, "JSON lines")
+	return c
+}
+
+// images lists what the ledger knows, then what only the driver has: images that
+// were built by hand.
+func (p *parts) images(c *cobra.Command, f ledger.ImageFilter) ([]reporter.Image, error) {
+	images, err := p.ledger.Images(c.Context(), f)
+	if err != nil || f.Recipe != "" || f.Released {
+		return images, err
+	}
+	held, err := p.driver.Images()
+	if err != nil {
+		return nil, err
+	}
+	known := make(map[string]bool, len(images))
+	for _, i := range images {
+		known[i.ID] = true
+	}
+	for _, i := range held {
+		if !known[i.ID] && len(images) < f.Limit {
+			images = append(images, reporter.Image{
+				ID: i.ID, Driver: i.Driver, Ref: i.Ref, Size: i.Size, Virtual: i.Virtual, OS: i.Inventory.OS, Created: i.Created,
+			})
+		}
+	}
+	return images, nil
+}
+
+func logsCommand(o *globals) *cobra.Command {
+	var follow bool
+	c := &cobra.Command{
+		Use:   "logs BUILD",
+		Short: "Show the log of a build",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			id, err := buildID(args[0])
+			if err != nil {
+				return err
+			}
+			p, err := o.open(c.Context())
+			if err != nil {
+				return err
+			}
+			defer p.close()
+			return p.logs(c, id, follow)
+		},
+	}
+	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the build has ended")
+	return c
+}
+
+// logs prints a build's log. What comes out of a build is made safe for a
+// terminal: it may hold control sequences.
+func (p *parts) logs(c *cobra.Command, id int64, follow bool) error {
+	b, err := p.ledger.Build(c.Context(), id)
+	if err != nil {
+		return fmt.Errorf("build %d: %w", id, err)
+	}
+	for progress, err := range p.ledger.Follow(c.Context(), id, 0) {
+		if err != nil {
+			return err
+		}
+		for _, piece := range progress.Pieces {
+			if _, err := io.WriteString(c.OutOrStdout(), reporter.Plain(piece.Text)); err != nil {
+				return err
+			}
+		}
+		if !follow && !b.State.Final() {
+			break
+		}
+	}
+	return nil
+}
+
+func rebuildCommand(o *globals) *cobra.Command {
+	return &cobra.Command{
+		Use:   "rebuild BUILD",
+		Short: "Have the daemon build the same recipe of the same commit again, with fresh packages",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			id, err := buildID(args[0])
+			if err != nil {
+				return err
+			}
+			p, err := o.open(c.Context())
+			if err != nil {
+				return err
+			}
+			defer p.close()
+			b, err := p.ledger.Build(c.Context(), id)
+			if err != nil {
+				return fmt.Errorf("build %d: %w", id, err)
+			}
+			if b.Action == reporter.ActionCheck {
+				return fmt.Errorf("build %d only said what is wrong with %s; push a correction", id, b.RecipePath)
+			}
+			ids, err := p.ledger.Request(c.Context(), ledger.Request{
+				Source: ledger.Source{
+					Repository: b.Repository, CodeHost: b.CodeHost, Ref: b.Ref, Commit: b.Commit,
+					PullRequest: b.PullRequest, Fork: b.Fork, Title: b.Title, Author: b.Author,
+				},
+				Builds: []ledger.NewBuild{{
+					Recipe: b.Recipe, RecipePath: b.RecipePath, Version: b.Version, PreviousVersion: b.PreviousVersion,
+					Trigger: reporter.Manual, Release: b.Release, Action: reporter.ActionBuild,
+					Why: []string{"asked for by hand"}, Fresh: true, State: admitted(b),
+				}},
+			})
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(c.OutOrStdout(), "build %d is queued\n", ids[0])
+			return nil
+		},
+	}
+}
+
+// admitted keeps a fork's commit that nobody approved from being built this way.
+func admitted(b reporter.Build) reporter.State {
+	if b.State == reporter.Approval {
+		return reporter.Approval
+	}
+	return reporter.Queued
+}
+
+func approveCommand(o *globals) *cobra.Command {
+	var by string
+	c := &cobra.Command{
+		Use:   "approve BUILD",
+		Short: "Let a commit of a fork be built",
+		Long: `Lets all builds of the commit start that the build is for. It is the operator's word; on the code
+host, somebody with write permission says the same by an approving review of that commit, or by a comment with
+the line "/ingot build COMMIT".`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			id, err := buildID(args[0])
+			if err != nil {
+				return err
+			}
+			p, err := o.open(c.Context())
+			if err != nil {
+				return err
+			}
+			defer p.close()
+			b, err := p.ledger.Build(c.Context(), id)
+			if err != nil {
+				return fmt.Errorf("build %d: %w", id, err)
+			}
+			n, err := p.ledger.Approve(c.Context(), b.Repository, b.PullRequest, b.Commit, by)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%s of commit %s approved\n", reporter.Count(n, "build"), b.Commit)
+			return nil
+		},
+	}
+	c.Flags().StringVar(&by, "by", "operator", "who approves, for the record")
+	return c
+}
+
+func cancelCommand(o *globals) *cobra.Command {
+	return &cobra.Command{
+		Use:   "cancel BUILD",
+		Short: "Cancel a build that waits or runs",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			id, err := buildID(args[0])
+			if err != nil {
+				return err
+			}
+			p, err := o.open(c.Context())
+			if err != nil {
+				return err
+			}
+			defer p.close()
+			return p.ledger.Cancel(c.Context(), id)
+		},
+	}
+}
+
+func buildID(text string) (int64, error) {
+	id, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || id <= 0 {
+		return 0, fmt.Errorf("%q is not the number of a build; `ingot builds` lists them", text)
+	}
+	return id, nil
+}
+
+func jsonLines[T any](w io.Writer, rows []T) error {
+	e := json.NewEncoder(w)
+	for _, r := range rows {
+		if err := e.Encode(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
