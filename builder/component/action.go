@@ -67,23 +67,38 @@ func (a *Action) inputNames() []string {
 	return names
 }
 
+// timed: a reboot is not cut short, and a nested document has its own limits.
+func (a *Action) timed() bool { return a.Name != "Reboot" && a.Name != "ExecuteDocument" }
+
 // On reports whether the action exists on a platform.
 func (a *Action) On(platform string) bool { return slices.Contains(a.Platforms, platform) }
 
 // FindAction returns the action of that name.
-func FindAction(name string) (*Action, bool) {
-	for _, a := range Actions() {
-		if a.Name == name {
-			return &a, true
-		}
-	}
-	return nil, false
+func FindAction(name string) (*Action, bool) { return newRegistry().find(name) }
+
+// registry is all actions by name. A document has its own, made once when it is parsed.
+type registry struct {
+	all    []Action
+	byName map[string]*Action
 }
 
-func actionNames() []string {
-	var names []string
-	for _, a := range Actions() {
-		names = append(names, a.Name)
+func newRegistry() *registry {
+	r := &registry{all: Actions(), byName: map[string]*Action{}}
+	for i := range r.all {
+		r.byName[r.all[i].Name] = &r.all[i]
+	}
+	return r
+}
+
+func (r *registry) find(name string) (*Action, bool) {
+	a, ok := r.byName[name]
+	return a, ok
+}
+
+func (r *registry) names() []string {
+	names := make([]string, len(r.all))
+	for i, a := range r.all {
+		names[i] = a.Name
 	}
 	return names
 }

@@ -84,7 +84,7 @@ func executeActions() []Action {
 				{Name: "parameters", Type: Pairs, Doc: "name and value of each parameter."},
 			},
 			Outputs: []string{"executedStepCount", "executionId", "failedStepCount", "failureMessage", "ignoredFailedStepCount", "logUrl", "status"},
-			check:   checkExecuteDocument,
+			run:     executeDocument, check: checkExecuteDocument,
 		},
 		{
 			Name: "Assert", Platforms: everywhere(),
@@ -286,7 +286,7 @@ func systemActions() []Action {
 			run:    reboot,
 		},
 		{
-			Name: "UpdateOS", Platforms: []string{Linux, Windows}, Bare: true,
+			Name: "UpdateOS", run: updateOS, Platforms: []string{Linux, Windows}, Bare: true,
 			Doc: "Installs the updates that are available.",
 			Inputs: []Input{
 				{Name: "include", Type: TextList, Doc: "Only these."},

@@ -20,7 +20,7 @@ var octal = regexp.MustCompile(`^[0-7]{3,4}$`)
 // nowhere, parameters without a value or with one that is not allowed. Values
 // for parameters that the document does not have are no problem of the document.
 func (d *Document) Check(platform string, given map[string]string) yamldoc.Problems {
-	s := &source{yaml: d.source.yaml}
+	s := &source{yaml: d.source.yaml, actions: d.source.actions}
 	s.given(d, given)
 	for pi := range d.Phases {
 		for si := range d.Phases[pi].Steps {
@@ -54,9 +54,9 @@ func (s *source) checkStep(d *Document, pi, si int, platform string) {
 	if st.Action == "" {
 		return
 	}
-	a, ok := FindAction(st.Action)
+	a, ok := s.actions.find(st.Action)
 	if !ok {
-		s.fail(st.actionNode, didYouMean(st.Action, actionNames()), "unknown action %q", st.Action)
+		s.fail(st.actionNode, didYouMean(st.Action, s.actions.names()), "unknown action %q", st.Action)
 		return
 	}
 	if !a.On(platform) {
@@ -285,7 +285,7 @@ func (s *source) checkChained(d *Document, pi, si int, n *yaml.Node, r reference
 }
 
 func (s *source) checkChainedField(target *Step, n *yaml.Node, r reference) {
-	a, ok := FindAction(target.Action)
+	a, ok := s.actions.find(target.Action)
 	if !ok {
 		return
 	}
@@ -335,12 +335,12 @@ func (s *source) lint(d *Document) {
 }
 
 func (s *source) lintInputs(st *Step) {
-	a, ok := FindAction(st.Action)
+	a, ok := s.actions.find(st.Action)
 	if !ok || len(a.Inputs) > 0 && a.Inputs[0].Type == Comparison {
 		return
 	}
 	if a.check != nil {
-		found := &source{yaml: s.yaml}
+		found := &source{yaml: s.yaml, actions: s.actions}
 		a.check(found, st)
 		s.warnings = append(s.warnings, found.warnings...)
 	}

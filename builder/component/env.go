@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -43,6 +45,10 @@ func (e Env) withDefaults() Env {
 	}
 	if e.Environ == nil {
 		e.Environ = os.Environ()
+	}
+	if e.Platform != Windows && !slices.ContainsFunc(e.Environ, func(kv string) bool { return strings.HasPrefix(kv, "PATH=") }) {
+		// An agent that is the first program of a container may have none.
+		e.Environ = append(slices.Clone(e.Environ), "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 	}
 	return e
 }

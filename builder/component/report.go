@@ -102,19 +102,19 @@ type detailedPhase struct {
 }
 
 type detailedStep struct {
-	Name           string        `json:"name"`
-	Status         Status        `json:"status"`
-	FailureMessage string        `json:"failureMessage"`
-	TimeoutSeconds int           `json:"timeoutSeconds"`
-	OnFailure      OnFailure     `json:"onFailure"`
-	MaxAttempts    int           `json:"maxAttempts"`
-	Action         string        `json:"action"`
-	StartTime      string        `json:"startTime"`
-	EndTime        string        `json:"endTime"`
-	Inputs         string        `json:"inputs"`  // a list of objects, as JSON in a string
-	Outputs        string        `json:"outputs"` // likewise
-	Loop           *detailedLoop `json:"loop"`
-	DetailedOutput []detailedRun `json:"detailedOutput"` // of nested documents
+	Name           string            `json:"name"`
+	Status         Status            `json:"status"`
+	FailureMessage string            `json:"failureMessage"`
+	TimeoutSeconds int               `json:"timeoutSeconds"`
+	OnFailure      OnFailure         `json:"onFailure"`
+	MaxAttempts    int               `json:"maxAttempts"`
+	Action         string            `json:"action"`
+	StartTime      string            `json:"startTime"`
+	EndTime        string            `json:"endTime"`
+	Inputs         string            `json:"inputs"`  // a list of objects, as JSON in a string
+	Outputs        string            `json:"outputs"` // likewise
+	Loop           *detailedLoop     `json:"loop"`
+	DetailedOutput []json.RawMessage `json:"detailedOutput"` // a detailedRun for each nested document
 }
 
 type detailedLoop struct {
@@ -169,7 +169,7 @@ func (r *engine) detailedStep(step *Step, record *stepRecord) detailedStep {
 	out := detailedStep{
 		Name: record.Name, Status: record.Status, FailureMessage: record.Message, TimeoutSeconds: timeout,
 		OnFailure: step.OnFailure, MaxAttempts: step.MaxAttempts, Action: step.Action,
-		StartTime: stamp(record.Started), EndTime: stamp(record.Ended), Inputs: record.Shown, Outputs: "[]",
+		StartTime: stamp(record.Started), EndTime: stamp(record.Ended), Inputs: record.Shown, Outputs: "[]", DetailedOutput: record.Nested,
 	}
 	if record.Outputs != nil {
 		out.Outputs = string(compact(r.masker.entries(record.Outputs)))

@@ -22,6 +22,7 @@ type engine struct {
 	state     *runState
 	logs      *logs
 	masker    *masker
+	chain     []string // contents of the documents that this run is nested in
 
 	mu   sync.Mutex // the two streams of a step are written by a goroutine each
 	emit func(Event)
@@ -38,8 +39,9 @@ type position struct {
 
 // rebootRequest is how an action asks for a reboot.
 type rebootRequest struct {
-	again bool // the step runs again afterwards; otherwise the next one does
-	delay time.Duration
+	again  bool // the step runs again afterwards; otherwise the next one does
+	nested bool // a document inside of the step asked, which goes on where it was
+	delay  time.Duration
 }
 
 func (*rebootRequest) Error() string { return "a reboot is needed" }
@@ -243,7 +245,9 @@ func (d *documentState) phase(name string) *phaseState {
 func (r *engine) stepFinished(at position, record *stepRecord) {
 	if record.Status == Failed && r.state.Failure == nil {
 		r.state.Failure = r.failureOf(at, record)
-		r.logs.failure(r.state.Failure)
+		if len(r.chain) == 0 { // a nested failure is told as the outer step's
+			r.logs.failure(r.state.Failure)
+		}
 	}
 	r.logs.note("step %s/%s/%s ended: %s %s", at.name, at.phase, at.step, record.Status, record.Message)
 	r.send(Event{

@@ -12,6 +12,7 @@ import (
 // source is one document's YAML with the problems that were found in it.
 type source struct {
 	yaml     *yamldoc.Document
+	actions  *registry
 	problems yamldoc.Problems
 	warnings yamldoc.Problems
 }

@@ -48,9 +48,10 @@ type stepState struct {
 	Attempt   int                 `json:"attempt"` // from 1
 	Values    []string            `json:"values"`  // of its loop, which are not looked at again
 	Iteration int                 `json:"iteration"`
-	Outputs   []map[string]string `json:"outputs"` // of the iterations so far
-	Cut       bool                `json:"cut"`     // stdout was longer than what is kept
-	Reboots   int                 `json:"reboots"` // that this step asked for
+	Outputs   []map[string]string `json:"outputs"`          // of the iterations so far
+	Cut       bool                `json:"cut"`              // stdout was longer than what is kept
+	Reboots   int                 `json:"reboots"`          // that this step asked for
+	Nested    *runState           `json:"nested,omitempty"` // of the document that it runs
 }
 
 // stepRecord is a step that has ended.
@@ -67,6 +68,7 @@ type stepRecord struct {
 	Values   []string            `json:"values,omitempty"` // of its loop
 	Cut      bool                `json:"cut,omitempty"`
 	Stderr   string              `json:"stderr,omitempty"` // the last lines, of a failed step
+	Nested   []json.RawMessage   `json:"nested,omitempty"` // results of the documents that it ran
 }
 
 var legalID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)

@@ -23,7 +23,7 @@ type stepRun struct {
 // runStep runs one step to its end. A record comes with every end but a reboot
 // that the step itself is to run again after.
 func (r *engine) runStep(ctx context.Context, at position, st *Step, doc *documentState) (*stepRecord, error) {
-	action, ok := FindAction(st.Action)
+	action, ok := r.documents[at.document].source.actions.find(st.Action)
 	if !ok {
 		return nil, fmt.Errorf("action %s passed the check and is unknown", st.Action)
 	}
@@ -62,6 +62,8 @@ func (s *stepRun) run(ctx context.Context) error {
 	switch {
 	case err == nil, reboot && !request.again:
 		s.record.Status = Success
+		return err
+	case reboot && request.nested:
 		return err
 	case reboot && s.state.Reboots < maxReboots:
 		s.state.Reboots++
@@ -125,7 +127,7 @@ func (s *stepRun) attempts(ctx context.Context) error {
 // covers them all.
 func (s *stepRun) attempt(ctx context.Context) error {
 	limited, cancel := ctx, context.CancelFunc(func() {})
-	if s.step.Timeout > 0 && s.step.Action != "Reboot" {
+	if s.step.Timeout > 0 && s.action.timed() {
 		limited, cancel = context.WithTimeout(ctx, s.step.Timeout)
 	}
 	defer cancel()
