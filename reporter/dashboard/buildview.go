@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"fmt"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -34,6 +35,7 @@ type buildView struct {
 	Packages *packagesView
 	Waiting  string // why there is nothing to see yet
 	Log      logView
+	Check    bool   // nothing was built: there are documents to talk of, but no steps
 	Live     string // address of the stream; empty: the page does not change
 	Server   int64  // milliseconds since 1970 at which the page was made
 }
@@ -49,8 +51,9 @@ type failureView struct {
 }
 
 type findingView struct {
-	Place, Excerpt, Message, Expected string
-	Blocking                          bool
+	Place                      link
+	Excerpt, Message, Expected string
+	Blocking                   bool
 }
 
 // stageRow is one row of the progress, with a bar on a scale of 1000.
@@ -91,6 +94,7 @@ func (h *handler) buildView(b reporter.Build) *buildView {
 		Stages:   stageRows(b, now),
 		TestRows: testRows(b.Tests),
 		Waiting:  waitingText(b),
+		Check:    b.Action == reporter.ActionCheck && len(b.Stages) == 0,
 		Server:   now.UnixMilli(),
 	}
 	if b.PreviousVersion != b.Version {
@@ -110,7 +114,7 @@ func (h *handler) buildView(b reporter.Build) *buildView {
 	shown := b.Findings[:min(shownFindings, len(b.Findings))]
 	v.Hidden = len(b.Findings) - len(shown)
 	for _, f := range shown {
-		v.Findings = append(v.Findings, findingOf(f))
+		v.Findings = append(v.Findings, h.findingOf(b, f))
 	}
 	return v
 }
@@ -172,12 +176,18 @@ func lastBytes(s string, limit int) string {
 	return strings.Trim(reporter.Plain(s), "\n")
 }
 
-func findingOf(f reporter.Finding) findingView {
-	place := reporter.Line(f.File, 200)
+func (h *handler) findingOf(b reporter.Build, f reporter.Finding) findingView {
+	place := link{Text: reporter.Line(f.File, 200)}
+	if b.Commit != "" && fs.ValidPath(f.File) {
+		place.Href = h.codeHost(b.CodeHost, append([]string{"blob", b.Commit}, strings.Split(f.File, "/")...)...)
+	}
 	if f.Line > 0 {
-		place += fmt.Sprintf(":%d", f.Line)
+		place.Text += fmt.Sprintf(":%d", f.Line)
 		if f.Column > 0 {
-			place += fmt.Sprintf(":%d", f.Column)
+			place.Text += fmt.Sprintf(":%d", f.Column)
+		}
+		if place.Href != "" {
+			place.Href += fmt.Sprintf("#L%d", f.Line)
 		}
 	}
 	return findingView{

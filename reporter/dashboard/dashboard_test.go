@@ -48,7 +48,7 @@ func TestPages(t *testing.T) {
 		{"/builds/42", 200, []string{`<noscript><meta http-equiv="refresh" content="5">`, `data-live="/builds/42/events?after=3.0.2"`, `data-since="`}, nil},
 		{"/builds/42?line=2", 200, []string{`id="L2"`}, []string{"data-live"}},
 		{"/builds/40", 200, []string{"Failed in Build postgres", "Step Install failed: exit status 100.", "postgresql-15 is there", "E: Unable to locate package", "ingot build --commit 3f9a1c2 recipes/db/recipe.yaml"}, []string{"operator of the daemon"}},
-		{"/builds/39", 200, []string{"recipes/cache/recipe.yaml:4:1", "unknown key parentImge", "expected parentImage", "parentImge: debian-12"}, nil},
+		{"/builds/39", 200, []string{"recipes/cache/recipe.yaml:4:1", "unknown key parentImge", "expected parentImage", "parentImge: debian-12", `href="https://github.com/acme/golden-images/blob/abababababababababababababababababababab/recipes/cache/recipe.yaml#L4"`}, []string{"No step", "Raw log"}},
 		{"/images", 200, []string{`href="/images/img-3f9a1c2b4d5e"`, "612 MB", "candidate"}, nil},
 		{"/images/img-3f9a1c2b4d5e", 200, []string{"4 packages", "libnginx-mod-http-echo", "Debian GNU/Linux 12"}, nil},
 		{"/builds/41/log", 200, []string{"\x1b[32mSetting up"}, nil},

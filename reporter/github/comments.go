@@ -63,10 +63,10 @@ type target struct {
 func (t target) upsert(ctx context.Context, body string, knownID int64) (int64, error) {
 	if knownID != 0 {
 		err := t.edit(ctx, knownID, body)
-		if !isGone(err) {
+		if !isLost(err) {
 			return knownID, err
 		}
-		// Somebody deleted it.
+		// Somebody deleted it, or we have another identity than we had then.
 	}
 	found, err := t.find(ctx)
 	switch {
@@ -81,9 +81,10 @@ func (t target) upsert(ctx context.Context, body string, knownID int64) (int64, 
 	}
 }
 
-func isGone(err error) bool {
+// isLost reports whether a comment is there for us no more.
+func isLost(err error) bool {
 	e, ok := errors.AsType[*Error](err)
-	return ok && (e.Status == http.StatusNotFound || e.Status == http.StatusGone)
+	return ok && !e.limited && (e.Status == http.StatusNotFound || e.Status == http.StatusGone || e.Status == http.StatusForbidden)
 }
 
 func (t target) edit(ctx context.Context, id int64, body string) error {

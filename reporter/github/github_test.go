@@ -285,6 +285,30 @@ func TestDeletedCommentIsMadeAgain(t *testing.T) {
 	}
 }
 
+func TestCommentOfAnEarlierIdentity(t *testing.T) {
+	fake := newFake(t)
+	client := newClient(t, Config{APIURL: fake.APIURL()})
+	old := fake.AddComment(repo, 7, "old-bot", marker+"\nfrom before the token was replaced")
+	fake.SetFault(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPatch {
+			w.WriteHeader(http.StatusForbidden)
+			return true
+		}
+		return false
+	})
+	id := upsert(t, client, marker+"\nnew", old)
+	if got := fake.Comments(repo, 7); id == old || len(got) != 2 || got[1].User != githubfake.User {
+		t.Errorf("id %d of %+v", id, got)
+	}
+
+	fake.SetFault(nil)
+	fake.SetLimit(&githubfake.Limit{Status: 403, RetryAfter: time.Minute})
+	_, err := client.UpsertComment(t.Context(), repo, 7, marker, marker+"\nnewer", id)
+	if e := asError(t, err); e.RetryAfter() == 0 || len(fake.Comments(repo, 7)) != 2 {
+		t.Errorf("a limit was taken for a lost comment: %v", e)
+	}
+}
+
 func TestForeignCommentsAreLeftAlone(t *testing.T) {
 	fake := newFake(t)
 	client := newClient(t, Config{APIURL: fake.APIURL()})
