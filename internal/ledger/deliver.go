@@ -54,7 +54,7 @@ func (w *worker) deliver(ctx context.Context, job *rivertype.JobRow, id int64) e
 	defer done()
 	if failure != nil && !permanent(failure) {
 		delay := w.reportDelay(failure, r.Attempts)
-		if ctx.Err() != nil {
+		if errors.Is(ctx.Err(), context.Canceled) {
 			delay = 0 // we are stopping: nobody's fault
 		}
 		log.WithError(failure).WithField("again", delay).Info("the report was not taken")

@@ -210,6 +210,27 @@ func TestStopLetsReportsGoOut(t *testing.T) {
 	})
 }
 
+func TestStopCancelsADeliveryThatHangs(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, open func(...func(*ledger.Options)) *ledger.Ledger) {
+		l := open(func(o *ledger.Options) { o.Drain = 50 * time.Millisecond })
+		hanging := make(chan struct{})
+		var once sync.Once
+		start(t, l, ledger.Workers{Build: succeed, Report: func(ctx context.Context, _ ledger.Report) (string, error) {
+			once.Do(func() { close(hanging) })
+			<-ctx.Done()
+			return "", ctx.Err()
+		}})
+		accept(t, l, ledger.Acceptance{Source: source(1), Builds: []ledger.NewBuild{building("web")}})
+		<-hanging
+		if err := l.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		h := &codeHost{l: l}
+		start(t, l, ledger.Workers{Build: succeed, Report: h.report})
+		eventually(t, "the report is told after the restart", func() bool { return reportsWaiting(t, l) == 0 })
+	})
+}
+
 func TestNoCodeHostNoReports(t *testing.T) {
 	l := ledgertest.Open(t, ledgertest.URL(t, "sqlite"))
 	s := pullRequest(1)

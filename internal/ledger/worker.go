@@ -129,6 +129,7 @@ func (w *worker) start(ctx context.Context) error {
 		FetchPollInterval:    fetchPoll,
 		JobTimeout:           reportTimeout,
 		RescueStuckJobsAfter: stuckReport,
+		SoftStopTimeout:      w.l.options.Drain, // then a delivery that hangs is cancelled
 		// What a job did is in our own tables; its row is only worth a look while fresh.
 		CompletedJobRetentionPeriod: time.Hour,
 		Queues: map[string]river.QueueConfig{
@@ -193,9 +194,11 @@ func (w *worker) stop(ctx context.Context) error {
 	w.watch()
 	w.watched.Wait()
 	if err != nil {
-		err = fmt.Errorf("stop the ledger: %w", err)
+		// Work that does not listen may still run: its name stays taken until the
+		// process ends, or the next one would take it for dead.
+		return fmt.Errorf("stop the ledger: %w", err)
 	}
-	return errors.Join(err, w.release())
+	return w.release()
 }
 
 // drain waits until no report is due. Those that wait for a code host to come
