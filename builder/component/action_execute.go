@@ -16,12 +16,12 @@ func executeBash(ctx context.Context, c *call) (map[string]string, error) {
 	script := c.logs.path("input.sh")
 	text := strings.ReplaceAll(strings.Join(c.list("commands"), "\n")+"\n", "\r\n", "\n")
 	// It may hold secrets, and the folder outlives the step.
-	if err := os.WriteFile(script, []byte(text), 0o600); err != nil {
+	if err := c.logs.writeFile("input.sh", []byte(text)); err != nil {
 		return nil, err
 	}
 	output, err := c.execute(ctx, "/bin/bash", script)
-	if removeErr := os.Remove(script); err == nil && removeErr != nil {
-		err = removeErr
+	if err := os.Remove(script); err != nil {
+		c.logs.note("the script was not removed: %v", err) // no fault of the step
 	}
 	return output, err
 }

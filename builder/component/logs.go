@@ -94,9 +94,18 @@ func (l *logs) failure(f *Failure) {
 // path is where a file of the run lies.
 func (l *logs) path(name string) string { return filepath.Join(l.folder, name) }
 
-// write makes a file; the text is masked already.
+// writeFile makes a file of the run. Steps that clean up may have taken the
+// folder away, which is theirs to do.
+func (l *logs) writeFile(name string, text []byte) error {
+	if err := os.MkdirAll(l.folder, 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(l.path(name), text, 0o600)
+}
+
+// write makes a file that describes the run; the text is masked already.
 func (l *logs) write(name string, text []byte) {
-	err := os.WriteFile(l.path(name), text, 0o600)
+	err := l.writeFile(name, text)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.keep(err)

@@ -57,8 +57,11 @@ func (*rebootRequest) Error() string { return "a reboot is needed" }
 func Run(ctx context.Context, job Job, env Env, emit func(Event)) (Result, error) {
 	r := &engine{env: env.withDefaults(), job: job, masker: newMasker(job.Secrets), emit: emit}
 	result, err := r.run(ctx)
-	if err != nil && result.Status == "" && !result.Reboot {
-		result.Status = Failed
+	if err != nil {
+		result.Status, result.Reboot = Failed, false
+	}
+	if result.Documents == nil {
+		result.Documents = []DocumentResult{}
 	}
 	r.send(Event{Kind: Finished, Status: result.Status, Result: &result})
 	return result, err
@@ -82,7 +85,10 @@ func (r *engine) run(ctx context.Context) (Result, error) {
 	if runErr != nil {
 		result.Status = Failed
 	}
-	return result, errors.Join(runErr, r.logs.finish(r, result))
+	if err := r.logs.finish(r, result); err != nil {
+		return result, errors.Join(runErr, fmt.Errorf("write the run's logs: %w", err))
+	}
+	return result, runErr
 }
 
 // parse reads and checks every document before the first step of the first one runs.
@@ -124,14 +130,15 @@ func (r *engine) begin() error {
 
 // suspend saves the run for the time after the reboot.
 func (r *engine) suspend(ctx context.Context, request *rebootRequest) (Result, error) {
+	result := r.result()
+	result.Status = Failed
 	if err := pause(ctx, request.delay); err != nil {
-		return Result{Status: Failed}, err
+		return result, errors.Join(err, r.logs.close())
 	}
 	if err := saveState(stateFile(r.env, r.job), r.state); err != nil {
-		return Result{Status: Failed}, fmt.Errorf("save the run before the reboot: %w", err)
+		return result, errors.Join(fmt.Errorf("save the run before the reboot: %w", err), r.logs.close())
 	}
 	r.send(Event{Kind: Rebooting})
-	result := r.result()
 	result.Status, result.Reboot = "", true
 	return result, r.logs.close()
 }

@@ -603,3 +603,63 @@ func TestTrapStoredSecretsAreMasked(t *testing.T) {
 	b = newBench(t, doc)
 	b.fails("there is no parameter store here")
 }
+
+// A full disk, here a log folder that is gone, is the operator's fault and not the document's.
+func TestLogsThatCannotBeWrittenAreAnError(t *testing.T) {
+	b := newBench(t, oneStep(bash("A", "rm -rf log")+bash("B", "echo b")))
+	b.prints("b\n")
+	b = newBench(t, oneStep(bash("A", "rm -rf log; touch log")))
+	result, err := Run(t.Context(), b.job, b.env, b.hear)
+	if err == nil || !strings.Contains(err.Error(), "write the run's logs") || result.Status != Failed || result.Failure != nil {
+		t.Errorf("%+v, %v", result, err)
+	}
+	b = newBench(t, oneStep(bash("A", "echo a")))
+	b.put("log", "a file where the folder should be")
+	if _, err = Run(t.Context(), b.job, b.env, b.hear); err == nil {
+		t.Error("a run without logs was accepted")
+	}
+	b = newBench(t, oneStep("- {name: R, action: Reboot}"))
+	b.put("state", "a file where the folder should be")
+	if result, err = Run(t.Context(), b.job, b.env, b.hear); err == nil || result.Reboot {
+		t.Errorf("a reboot without saved state: %+v, %v", result, err)
+	}
+}
+
+func TestDamagedStateIsAnError(t *testing.T) {
+	b := newBench(t, oneStep(bash("A", "echo a")))
+	b.put("state/run-1.json", "{")
+	if _, err := Run(t.Context(), b.job, b.env, b.hear); err == nil || !strings.Contains(err.Error(), "is damaged; remove it") {
+		t.Errorf("%v", err)
+	}
+}
+
+// Trap 11.
+func TestTrapLoopReferencesStayWithoutALoop(t *testing.T) {
+	b := newBench(t, oneStep(bash("A", "echo '{{ loop.index }} {{ Other.value }}'")+bash("B", "echo '{{ loop.value }} {{ Other.value }}'", "loop: {name: Mine, forEach: [x]}")))
+	b.prints("{{ loop.index }} {{ Other.value }}\nx {{ Other.value }}\n")
+}
+
+// Trap 31.
+func TestTrapThePlatformIsAnArgument(t *testing.T) {
+	d := mustParse(t, oneStep("- {name: A, action: ExecutePowerShell, inputs: {commands: [dir]}}"))
+	if err := d.Check(Windows, nil).Err(); err != nil {
+		t.Error(err)
+	}
+	if d.Check(Linux, nil).Err() == nil {
+		t.Error("PowerShell on Linux was accepted")
+	}
+}
+
+// Trap 28: how the guide prints things is not always YAML; the message says what to do.
+func TestTrapBrokenExamplesAreExplained(t *testing.T) {
+	for text, want := range map[string]string{
+		"- {name: A, action: ListFiles, inputs: [{path: /x, fileNamePattern: *log}]}":    "quote a text that begins with",
+		"- {name: A, action: DeleteFile, inputs: [{path: \"C:\\Users\\x\"}]}":            "single quotes",
+		"- name: A\n  action: ExecuteBash\n  inputs:\n    commands:\n      - {{ Word }}": "quote",
+	} {
+		_, problems := Parse("x.yaml", []byte(oneStep(text)))
+		if !strings.Contains(problems.Error(), want) {
+			t.Errorf("%s\n%v", text, problems)
+		}
+	}
+}

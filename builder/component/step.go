@@ -71,10 +71,11 @@ func (s *stepRun) run(ctx context.Context) error {
 	case reboot:
 		err = fmt.Errorf("the step asked for a reboot %d times and would ask again; a step that exits with %d runs again after the reboot and has to notice that", maxReboots, s.env.rebootStatus())
 	}
-	s.fail(err)
 	if ctx.Err() != nil {
+		s.fail(fmt.Errorf("canceled: %w", context.Cause(ctx)))
 		return context.Cause(ctx)
 	}
+	s.fail(err)
 	return nil
 }
 
