@@ -1,6 +1,7 @@
 package mount
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -116,6 +117,44 @@ func BenchmarkAttach(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+func TestTrimForgetsDeletedFiles(t *testing.T) {
+	const secret = "a secret that was deleted again"
+	below := overlay(t, newDisk(t))
+	m := attach(t, Spec{Disk: below})
+	name := filepath.Join(m.Root(), "secret")
+	if err := os.WriteFile(name, bytes.Repeat([]byte(secret), 10_000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	detach(t, m)
+	top := overlay(t, below)
+	if !strings.Contains(flat(t, top), secret) {
+		t.Fatal("the secret is not in the disk to begin with")
+	}
+	m = attach(t, Spec{Disk: top})
+	if err := os.Remove(filepath.Join(m.Root(), "secret")); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Trim(); err != nil {
+		t.Fatal(err)
+	}
+	detach(t, m)
+	if strings.Contains(flat(t, top), secret) {
+		t.Error("a deleted file can be read from the disk")
+	}
+}
+
+// flat is the whole disk as a machine sees it.
+func flat(t *testing.T, disk string) string {
+	t.Helper()
+	raw := filepath.Join(t.TempDir(), "raw")
+	run(t, "qemu-utils", "qemu-img", "convert", "-O", "raw", disk, raw)
+	text, err := os.ReadFile(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 func TestGrowFillsTheDisk(t *testing.T) {

@@ -1,0 +1,96 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/seed-6db18919/ingot/builder"
+	"github.com/seed-6db18919/ingot/builder/component"
+	"github.com/seed-6db18919/ingot/builder/local/guest"
+	"github.com/seed-6db18919/ingot/builder/local/mount"
+	"github.com/seed-6db18919/ingot/builder/local/store"
+)
+
+// testGuest is a machine booted from an overlay of a finished image.
+type testGuest struct {
+	*machine
+	work   *workspace
+	lease  *store.Lease
+	mount  *mount.Mount // while the agent is put in
+	closed bool
+}
+
+// Boot implements builder.Driver. The machine reaches no network: a test is of the
+// image, and whoever made that has not shown yet what it is.
+func (d *Driver) Boot(ctx context.Context, spec builder.BootSpec) (builder.Guest, error) {
+	w, err := d.newWorkspace(ctx, spec.Build)
+	if err != nil {
+		return nil, atStage(builder.StageBoot, "no workspace could be made", err)
+	}
+	g := &testGuest{work: w}
+	if err := g.start(ctx, d, spec.Image); err != nil {
+		return nil, errors.Join(atStage(builder.StageBoot, "the test machine did not start", err), g.Close(ctx))
+	}
+	return g, nil
+}
+
+func (g *testGuest) start(ctx context.Context, d *Driver, img builder.Image) error {
+	key, ok := d.store.LayerOf(img.Ref)
+	if !ok {
+		return fmt.Errorf("%s is no image of this store", img.Ref)
+	}
+	var err error
+	if g.lease, err = d.store.Lease(key); err != nil {
+		return fmt.Errorf("image %s: %w", img.ID, err)
+	}
+	disk := filepath.Join(g.work.dir, "disk.qcow2")
+	if err := d.store.Overlay(ctx, disk, store.Below{Layer: key}, 0); err != nil {
+		return err
+	}
+	dir, err := g.work.folder("mount-1")
+	if err != nil {
+		return err
+	}
+	if g.mount, err = mount.Attach(ctx, mount.Spec{Disk: disk, Dir: dir, Env: g.work.env()}); err != nil {
+		return err
+	}
+	if _, err := d.inject(g.mount); err != nil {
+		return err
+	}
+	if err := g.mount.Detach(ctx); err != nil {
+		return err
+	}
+	g.mount = nil
+	g.machine, err = d.startMachine(ctx, g.work, disk, guest.Isolated)
+	return err
+}
+
+// WaitLogin implements builder.Guest.
+func (g *testGuest) WaitLogin(ctx context.Context) error { return g.guest.WaitLogin(ctx) }
+
+// Run implements builder.Guest.
+func (g *testGuest) Run(ctx context.Context, job component.Job, emit func(component.Event)) (component.Result, error) {
+	result, err := g.run(ctx, job, emit)
+	return result, atStage(builder.StageTest, "the test could not be run in the machine", err)
+}
+
+// Console implements builder.Guest.
+func (g *testGuest) Console() string { return g.guest.Console() }
+
+// Close implements builder.Guest. What it can't remove is left to Sweep.
+func (g *testGuest) Close(ctx context.Context) error {
+	if g.closed {
+		return nil
+	}
+	g.closed = true
+	var errs []error
+	if g.machine != nil {
+		errs = append(errs, g.machine.close(ctx))
+	}
+	if g.mount != nil {
+		errs = append(errs, g.mount.Detach(ctx))
+	}
+	return g.work.finish(errors.Join(append(errs, g.lease.Release())...))
+}

@@ -1,0 +1,165 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/seed-6db18919/ingot/builder"
+	"github.com/seed-6db18919/ingot/builder/agent"
+	"github.com/seed-6db18919/ingot/builder/component"
+	"github.com/seed-6db18919/ingot/builder/local/guest"
+	"github.com/seed-6db18919/ingot/builder/local/host"
+	"github.com/seed-6db18919/ingot/builder/local/mount"
+)
+
+// machine is a guest that was booted from a disk with the agent in it.
+type machine struct {
+	guest  *guest.Machine
+	client *agent.Client
+}
+
+// startMachine boots a disk in its workspace, without waiting for anything inside.
+func (d *Driver) startMachine(ctx context.Context, w *workspace, disk string, network guest.Network) (*machine, error) {
+	accel, err := d.accelerator(ctx)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := w.folder("guest")
+	if err != nil {
+		return nil, err
+	}
+	m, err := guest.Start(ctx, guest.Spec{
+		Disk: disk, Dir: dir, Network: network, Env: w.env(), Log: d.log,
+		Accel: accel, CPUs: d.cfg.CPUs, MemoryMiB: d.cfg.MemoryMiB,
+	})
+	if err != nil {
+		return nil, err
+	}
+	open := func(ctx context.Context) (io.ReadWriteCloser, error) { return m.Dial(ctx) }
+	return &machine{guest: m, client: agent.NewClient(open)}, nil
+}
+
+// run runs a job. A machine that fails ends it.
+func (m *machine) run(ctx context.Context, job component.Job, emit func(component.Event)) (component.Result, error) {
+	ctx, stop := m.guest.Watch(ctx)
+	defer stop()
+	return m.client.Run(ctx, job, emit)
+}
+
+// powerOff returns when the guest has stopped by itself and its disk is complete.
+func (m *machine) powerOff(ctx context.Context) error {
+	watched, stop := m.guest.Watch(ctx)
+	defer stop()
+	asked := m.client.Poweroff(watched)
+	if err := m.guest.WaitOff(ctx); err != nil {
+		return errors.Join(asked, err)
+	}
+	return m.close(ctx)
+}
+
+// close ends the machine, however it is.
+func (m *machine) close(ctx context.Context) error {
+	return errors.Join(m.guest.Close(ctx), m.client.Close())
+}
+
+// accelerator is how guests run on this host, found out once.
+func (d *Driver) accelerator(ctx context.Context) (guest.Accel, error) {
+	return d.accel.get(ctx, d)
+}
+
+// accelOnce remembers the answer. A probe that was cut short is repeated.
+type accelOnce struct {
+	mu    sync.Mutex
+	known guest.Accel
+}
+
+func (o *accelOnce) get(ctx context.Context, d *Driver) (guest.Accel, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.known != "" {
+		return o.known, nil
+	}
+	want := d.cfg.Accelerator
+	if want == "" {
+		want = "auto"
+	}
+	name, why, err := host.Accelerator(ctx, want)
+	if err != nil {
+		return "", err
+	}
+	d.log.WithField("accelerator", name).Infof("guests run with %s: %s", name, why)
+	o.known = guest.Accel(name)
+	return o.known, nil
+}
+
+// inject puts the agent into a mounted disk.
+func (d *Driver) inject(m *mount.Mount) (*guest.Injected, error) {
+	root, err := os.OpenRoot(m.Root())
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return guest.Inject(root, d.cfg.AgentPath)
+}
+
+// runInGuest is Run for isolation vm.
+func (i *instance) runInGuest(ctx context.Context, job component.Job, emit func(component.Event)) (component.Result, error) {
+	if err := i.booted(ctx); err != nil {
+		return component.Result{}, atStage(builder.StageLaunch, "the build machine did not start", err)
+	}
+	result, err := i.machine.run(ctx, job, emit)
+	return result, atStage(builder.StageBuild, "the component could not be run in the build machine", err)
+}
+
+// booted makes the overlay the disk of a running machine, whatever it was before.
+func (i *instance) booted(ctx context.Context) error {
+	if i.machine != nil {
+		return nil
+	}
+	if err := i.mounted(ctx); err != nil {
+		return err
+	}
+	var err error
+	if i.injected, err = i.d.inject(i.mount); err != nil {
+		return err
+	}
+	if err := i.mount.Detach(ctx); err != nil {
+		return err
+	}
+	i.mount = nil
+	i.machine, err = i.d.startMachine(ctx, i.work, i.overlay, guest.Outbound)
+	return err
+}
+
+// powerOff ends the machine cleanly, if there is one.
+func (i *instance) powerOff(ctx context.Context) error {
+	if i.machine == nil {
+		return nil
+	}
+	if err := i.machine.powerOff(ctx); err != nil {
+		return atStage(builder.StageBuild, "the build machine could not be powered off", err)
+	}
+	i.machine = nil
+	return nil
+}
+
+// eject takes the agent out of the mounted disk, if it is in there.
+func (i *instance) eject() error {
+	if i.injected == nil {
+		return nil
+	}
+	root, err := os.OpenRoot(i.mount.Root())
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := i.injected.Eject(root); err != nil {
+		return fmt.Errorf("take the agent out of the disk: %w", err)
+	}
+	i.injected = nil
+	return nil
+}
