@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"github.com/go-git/go-billy/v5"
 	"github.com/go-git/go-billy/v5/osfs"
@@ -179,7 +180,7 @@ func (m *Mirror) renew(ctx context.Context, heads map[string]string) error {
 	if err := m.receive(ctx, store, wants, nil); err != nil {
 		return errors.Join(err, os.RemoveAll(fresh))
 	}
-	objs := &objects{open: func() (billy.Filesystem, error) { return osfs.New(fresh), nil }}
+	objs := &objects{open: func() (billy.Filesystem, error) { return osfs.New(fresh), nil }, swap: new(sync.RWMutex)}
 	for _, hash := range wants {
 		if err := m.complete(objs, hash); err != nil {
 			return fmt.Errorf("the server sent a pack without what was asked for: %w", err)
@@ -188,6 +189,13 @@ func (m *Mirror) renew(ctx context.Context, heads map[string]string) error {
 	if err := keepRefs(store, heads); err != nil {
 		return err
 	}
+	return m.replace(fresh)
+}
+
+// replace puts a new directory in the place of the mirror's, between two reads.
+func (m *Mirror) replace(fresh string) error {
+	m.swap.Lock()
+	defer m.swap.Unlock()
 	if err := os.RemoveAll(m.dir); err != nil {
 		return err
 	}

@@ -33,6 +33,8 @@ type Mirror struct {
 	fetching chan struct{} // holds one token while a fetch runs
 	suspect  atomic.Bool   // something in it could not be read
 
+	swap sync.RWMutex // held for writing while dir is replaced
+
 	mu      sync.Mutex
 	objects weak.Pointer[objects] // shared by all Trees that are in use
 }
@@ -167,7 +169,7 @@ func (m *Mirror) reader() *objects {
 	if o := m.objects.Value(); o != nil {
 		return o
 	}
-	o := &objects{open: m.open}
+	o := &objects{open: m.open, swap: &m.swap}
 	m.objects = weak.Make(o)
 	return o
 }

@@ -37,6 +37,7 @@ func (d *damaged) Unwrap() error { return d.err }
 // whole, are noticed when an object is not found.
 type objects struct {
 	open func() (billy.Filesystem, error)
+	swap *sync.RWMutex // held for writing while the repository is replaced
 
 	mu    sync.Mutex
 	store *filesystem.Storage
@@ -50,6 +51,8 @@ func storageOptions() filesystem.Options {
 
 // read returns the content of an object of that type, when it is not larger than limit.
 func (o *objects) read(want plumbing.ObjectType, hash plumbing.Hash, limit int64) ([]byte, error) {
+	o.swap.RLock()
+	defer o.swap.RUnlock()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	data, err := o.readOnce(want, hash, limit)
@@ -67,6 +70,8 @@ func (o *objects) blob(hash plumbing.Hash, limit int64) ([]byte, error) {
 
 // size returns the size of a blob in bytes.
 func (o *objects) size(hash plumbing.Hash) (int64, error) {
+	o.swap.RLock()
+	defer o.swap.RUnlock()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	n, err := o.sizeOnce(hash)

@@ -18,6 +18,9 @@ import (
 const (
 	// MaxFile is the size in bytes up to which Tree.ReadFile reads a file.
 	MaxFile = 8 << 20
+	// MaxOpen is the size in bytes up to which Tree.Open opens one. It is held in
+	// memory while it is open; code hosts refuse files not much larger.
+	MaxOpen = 128 << 20
 	maxLink = 4096
 	// keptEntries bounds the folders that a Tree remembers.
 	keptEntries = 50_000
@@ -62,7 +65,9 @@ func (t *Tree) Hash(name string) (string, error) {
 }
 
 // ReadFile returns the content of a regular file of at most MaxFile bytes.
-func (t *Tree) ReadFile(name string) ([]byte, error) {
+func (t *Tree) ReadFile(name string) ([]byte, error) { return t.read(name, MaxFile) }
+
+func (t *Tree) read(name string, limit int64) ([]byte, error) {
 	e, err := t.find("read", name)
 	if err != nil {
 		return nil, err
@@ -70,7 +75,7 @@ func (t *Tree) ReadFile(name string) ([]byte, error) {
 	if !e.mode.IsRegular() {
 		return nil, &fs.PathError{Op: "read", Path: name, Err: notRegular(e)}
 	}
-	data, err := t.source.blob(e.hash, MaxFile)
+	data, err := t.source.blob(e.hash, limit)
 	if err != nil {
 		return nil, &fs.PathError{Op: "read", Path: name, Err: err}
 	}
@@ -127,7 +132,7 @@ func (t *Tree) Lstat(name string) (fs.FileInfo, error) {
 	return info, nil
 }
 
-// Open opens a regular file of at most MaxFile bytes, or a folder.
+// Open opens a regular file of at most MaxOpen bytes, or a folder.
 func (t *Tree) Open(name string) (fs.File, error) {
 	info, err := t.Lstat(name)
 	if err != nil {
@@ -138,7 +143,7 @@ func (t *Tree) Open(name string) (fs.File, error) {
 		f.entries, err = t.ReadDir(name)
 		return f, err
 	}
-	data, err := t.ReadFile(name)
+	data, err := t.read(name, MaxOpen)
 	if err != nil {
 		return nil, err
 	}
