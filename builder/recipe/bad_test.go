@@ -2,20 +2,23 @@ package recipe
 
 import (
 	"bytes"
+	"errors"
 	"flag"
-	"fmt"
+
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/seed-6db18919/ingot/builder/recipe/recipetest"
 )
 
 var update = flag.Bool("update", false, "write what the tests see into testdata")
 
 // TestBadExamples reads each folder below testdata/bad as a repository and
-// compares what its author would be told with want.txt. A line "path target" of
-// links.txt makes a symbolic link, a line "path bytes" of generate.txt a large
-// file; run with -update after adding a case, and read what was written.
+// compares what its author would be told with want.txt; see package recipetest for
+// what a folder can hold. Run with -update after adding a case, and read what was
+// written.
 func TestBadExamples(t *testing.T) {
 	cases, err := os.ReadDir("testdata/bad")
 	if err != nil {
@@ -49,57 +52,37 @@ func TestBadExamples(t *testing.T) {
 	}
 }
 
-// badTree copies an example, makes what a repository of ours should not hold, and
-// opens the result.
+// badTree lays out an example and opens it.
 func badTree(t *testing.T, folder string) *DirTree {
 	t.Helper()
 	copied := t.TempDir()
-	if err := os.CopyFS(copied, os.DirFS(folder)); err != nil {
-		t.Fatal(err)
-	}
-	for at, target := range instructions(t, copied, "links.txt") {
-		at = filepath.Join(copied, at)
-		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Symlink(target, at); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for at, size := range instructions(t, copied, "generate.txt") {
-		var n int
-		if _, err := fmt.Sscan(size, &n); err != nil {
-			t.Fatal(err)
-		}
-		text := strings.Repeat("# filled\n", n/9+1)
-		if err := os.MkdirAll(filepath.Dir(filepath.Join(copied, at)), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(copied, at), []byte(text)[:n], 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	recipetest.LayOut(t, folder, copied)
 	return openDir(t, copied, nil)
 }
 
-// instructions reads the lines of a file that need not exist, and removes it.
-func instructions(t *testing.T, folder, name string) map[string]string {
-	t.Helper()
-	name = filepath.Join(folder, name)
-	text, err := os.ReadFile(name)
-	if os.IsNotExist(err) {
-		return nil
+// TestFilesTooLargeToRead needs a file that no repository of ours should hold.
+func TestFilesTooLargeToRead(t *testing.T) {
+	folder := t.TempDir()
+	document := "apiVersion: ingot/v1\nkind: ImageRecipe\nname: web\nversion: 1.0.0\nparentImage: debian-12\nfiles: [{source: ./disk.img, destination: /srv/}]\n"
+	if err := os.WriteFile(filepath.Join(folder, "web.yaml"), []byte(document), 0o644); err != nil {
+		t.Fatal(err)
 	}
+	for _, name := range []string{"disk.img", "huge.recipe.yaml", "data.yaml"} {
+		file, err := os.Create(filepath.Join(folder, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(file.Truncate(MaxFileSize+1), file.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := Load(t.Context(), openDir(t, folder, nil), testOptions())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Remove(name); err != nil {
-		t.Fatal(err)
+	want := `huge.recipe.yaml: the file has 134217729 bytes; a document has at most 1048576 bytes
+web.yaml:6:18: files: disk.img has 134217729 bytes, more than 134217728; large files belong behind a WebDownload step with a checksum`
+	if got := s.Problems().Error(); !strings.HasPrefix(got, want) || len(s.Problems()) != 2 {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	lines := map[string]string{}
-	for line := range strings.Lines(string(text)) {
-		at, value, _ := strings.Cut(strings.TrimSpace(line), " ")
-		lines[at] = value
-	}
-	return lines
 }

@@ -140,6 +140,9 @@ func (c *collecting) limit(info fs.FileInfo) {
 	case c.count > MaxFiles:
 		c.full = true
 		c.bad(c.at, "", "files: more than %d files and folders", MaxFiles)
+	case info.Size() > MaxFileSize:
+		c.full = true
+		c.bad(c.at, "large files belong behind a WebDownload step with a checksum", "files: %s has %d bytes, more than %d", info.Name(), info.Size(), int64(MaxFileSize))
 	case c.bytes > MaxFileBytes:
 		c.full = true
 		c.bad(c.at, "", "files: more than %d bytes", int64(MaxFileBytes))

@@ -20,11 +20,12 @@ import (
 // Limits of what a recipe may use. They are wider than the quotas of Image
 // Builder, and there to keep a mistake or a hostile document cheap.
 const (
-	MaxComponents = 100      // components, and as many tests
-	MaxFiles      = 10_000   // files, folders and links that a recipe puts on the instance
-	MaxFileBytes  = 2 << 30  // of all these files together
-	maxListed     = 100      // exports, distributions, account ids
-	headBytes     = 64 << 10 // of an oversized file, to see whether it is meant for us
+	MaxComponents = 100       // components, and as many tests
+	MaxFiles      = 10_000    // files, folders and links that a recipe puts on the instance
+	MaxFileSize   = 128 << 20 // bytes of one of them
+	MaxFileBytes  = 2 << 30   // of all these files together
+	maxListed     = 100       // exports, distributions, account ids
+	headBytes     = 64 << 10  // of an oversized file, to see whether it is meant for us
 )
 
 // Gallery holds components that every recipe can use by name.
@@ -258,9 +259,15 @@ func (l *loader) file(at string) (*document, error) {
 
 func (l *loader) open(at string, size int64) (*document, error) {
 	if size > yamldoc.DefaultMaxBytes {
-		head, err := l.head(at)
-		if err != nil || !claims(at, head) {
-			return nil, err
+		var head []byte
+		if size <= MaxFileSize { // what is larger is known by its name alone
+			var err error
+			if head, err = l.head(at); err != nil {
+				return nil, err
+			}
+		}
+		if !claims(at, head) {
+			return nil, nil
 		}
 		return unreadable(at, head, yamldoc.Problems{yamldoc.TooLarge(at, size, yamldoc.DefaultMaxBytes)}), nil
 	}

@@ -241,6 +241,7 @@ func (d *daemon) serve(ctx context.Context) error {
 		Source:      &pages{ledger: d.parts.ledger, repositories: d.configured()},
 		Ready:       d.parts.ledger.Ping,
 		Metrics:     d.metrics.handler(),
+		PublicURL:   d.cfg.Server.PublicURL,
 		CodeHostURL: d.hosts.webURL,
 		Version:     version,
 		Log:         d.log.WithField("part", "dashboard"),

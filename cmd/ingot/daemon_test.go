@@ -18,6 +18,7 @@ import (
 
 	"github.com/seed-6db18919/ingot/builder/buildertest"
 	"github.com/seed-6db18919/ingot/builder/component"
+	"github.com/seed-6db18919/ingot/builder/recipe/recipetest"
 	"github.com/seed-6db18919/ingot/config"
 	"github.com/seed-6db18919/ingot/internal/githubfake"
 	"github.com/seed-6db18919/ingot/internal/ledger"
@@ -332,7 +333,7 @@ func TestBadDocumentsEndAsFailedStatus(t *testing.T) {
 		t.Run(c.Name(), func(t *testing.T) {
 			into := filepath.Join(w.repo.dir, "recipes")
 			w.must(os.RemoveAll(into))
-			w.must(os.CopyFS(into, os.DirFS(filepath.Join(bad, c.Name()))))
+			recipetest.LayOut(t, filepath.Join(bad, c.Name()), into)
 			commit := w.commit(c.Name())
 			w.eventually(func() (bool, string) {
 				statuses := w.github.Statuses(ownerRepo, commit)

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/mattn/go-isatty"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
@@ -215,14 +214,8 @@ func newLog(w io.Writer, c config.Log) (*logrus.Logger, error) {
 
 // terminalOptions looks at what is written to: a person or a file.
 func terminalOptions(w io.Writer) terminal.Options {
-	o := terminal.Options{Width: 100, Height: 24}
-	f, ok := w.(*os.File)
-	if !ok || !isatty.IsTerminal(f.Fd()) {
-		return o
+	if f, ok := w.(*os.File); ok {
+		return terminal.Detect(f, os.Getenv)
 	}
-	o.TTY, o.Color = true, os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-	if size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil && size.Col > 0 {
-		o.Width, o.Height = int(size.Col), int(size.Row)
-	}
-	return o
+	return terminal.Options{}
 }

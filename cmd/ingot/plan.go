@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/sirupsen/logrus"
@@ -259,24 +260,27 @@ func newBuild(decision recipe.Decision) (ledger.NewBuild, bool) {
 	case recipe.ActionDistribute:
 		b.Action = reporter.ActionDistribute
 	case recipe.ActionCheck:
-		b.Action, b.State = reporter.ActionCheck, reporter.Failed
-		b.Failure = checkFailure(b)
+		b.Action = reporter.ActionCheck
+		if b.Failure = checkFailure(b); b.Failure == nil {
+			return b, false // a change of settings alone, and nothing is wrong with it
+		}
+		b.State = reporter.Failed
 	default:
 		return b, false
 	}
 	return b, true
 }
 
-// checkFailure sums up why documents are not built.
+// checkFailure sums up why documents are not built; nil: nothing keeps them from it.
 func checkFailure(b ledger.NewBuild) *reporter.Failure {
-	f := &reporter.Failure{Stage: "check", Name: b.RecipePath, Hint: "correct the documents and push again", Replay: "ingot validate " + shellWord(b.RecipePath)}
-	for _, finding := range b.Findings {
-		if finding.Blocking {
-			f.Reason = finding.Message
-			break
-		}
+	first := slices.IndexFunc(b.Findings, func(f reporter.Finding) bool { return f.Blocking })
+	if first < 0 {
+		return nil
 	}
-	return f
+	return &reporter.Failure{
+		Stage: "check", Name: b.RecipePath, Reason: b.Findings[first].Message,
+		Hint: "correct the documents and push again", Replay: "ingot validate " + shellWord(b.RecipePath),
+	}
 }
 
 // findings puts what is wrong and what is worth knowing into the reporter's words.

@@ -109,6 +109,10 @@ func loadByHand(ctx context.Context, at string) (*recipe.Set, error) {
 	}
 	defer tree.Close()
 	options := recipeOptions()
-	options.Paths, options.HostFiles = []string{where.path}, true
-	return recipe.Load(ctx, tree, options)
+	options.HostFiles = true
+	set, err := recipe.Load(ctx, tree, options)
+	if err != nil {
+		return nil, err
+	}
+	return set.Within(where.path), nil
 }
