@@ -53,14 +53,15 @@ var cloudInit = []rule{
 	{path: "var/lib/cloud/*", how: shred}, // user data often holds secrets
 }
 
+// The stamps /etc/.updated and /var/.updated, which EC2 Image Builder removes, stay:
+// they identify nothing, and without them systemd repeats the packages' work at
+// the first boot.
 var instance = []rule{
-	{path: "etc/.updated"},
 	{path: "etc/aliases.db"},
 	{path: "etc/hostname"},
 	{path: "var/lib/misc/postfix.aliasesdb-stamp"},
 	{path: "var/lib/postfix/master.lock"},
 	{path: "var/spool/postfix/pid/master.pid"},
-	{path: "var/.updated"},
 	{path: "var/cache/yum/x86_64/2/.gpgkeyschecked.yum"},
 }
 

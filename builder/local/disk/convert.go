@@ -18,7 +18,7 @@ const (
 	QCOW2 Format = "qcow2"
 	VMDK  Format = "vmdk" // written stream-optimised, as OVF wants it
 	VHDX  Format = "vhdx"
-	VHD   Format = "vhd" // of a fixed size and a multiple of 1 MiB, as Azure wants it
+	VHD   Format = "vhd" // of a fixed size, as Azure wants it
 	OVA   Format = "ova" // only read
 )
 

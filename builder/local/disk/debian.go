@@ -14,7 +14,7 @@ import (
 
 // DebianVersion changes when Debian makes a different disk from the same
 // packages. It belongs into the key of whoever caches what Debian made.
-const DebianVersion = "1"
+const DebianVersion = "2"
 
 // DebianSpec says which disk Debian makes.
 type DebianSpec struct {
@@ -94,7 +94,7 @@ func bootstrap(ctx context.Context, work, root, suite string, mirrors []string, 
 		"--hook-directory=" + filepath.Join(work, "hooks"),
 		suite, root,
 	}
-	if err := tool(ctx, log, "mmdebstrap", append(args, mirrors...)...); err != nil {
+	if err := (command{name: "mmdebstrap", args: append(args, mirrors...), ownMounts: true}.run(ctx, log)); err != nil {
 		if ctx.Err() != nil {
 			return err
 		}

@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/seed-6db18919/ingot/builder"
 )
@@ -64,10 +65,33 @@ func syncFile(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
+const workspacePrefix = ".new-"
+
+// Sweep removes from a folder what a killed process left of disks that were being
+// made in it. The caller sees to it that no other process makes disks there.
+func Sweep(dir string) (removed []string, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), workspacePrefix) {
+			continue
+		}
+		path := filepath.Join(dir, entry.Name())
+		if removeErr := os.RemoveAll(path); removeErr != nil {
+			err = errors.Join(err, removeErr)
+			continue
+		}
+		removed = append(removed, path)
+	}
+	return removed, err
+}
+
 // workspace is a folder beside the result, so that the last step is a rename. The
 // returned function removes it and adds what went wrong to *err.
 func workspace(out string, err *error) (string, func(), error) {
-	dir, mkErr := os.MkdirTemp(filepath.Dir(out), ".new-"+filepath.Base(out)+"-")
+	dir, mkErr := os.MkdirTemp(filepath.Dir(out), workspacePrefix+filepath.Base(out)+"-")
 	if mkErr != nil {
 		return "", nil, mkErr
 	}

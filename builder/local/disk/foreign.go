@@ -104,13 +104,12 @@ func checkVirtual(bytes uint64) error {
 
 // qcow2Header is what matters here of the header of a qcow2 file.
 type qcow2Header struct {
-	backing    bool
-	dataFile   bool
-	encrypted  bool
-	corrupt    bool
-	unknown    uint64 // incompatible features that are not known here
-	virtual    int64
-	extensions []uint32
+	backing   bool
+	dataFile  bool
+	encrypted bool
+	corrupt   bool
+	unknown   uint64 // incompatible features that are not known here
+	virtual   int64  // bytes of the disk as a machine sees it
 }
 
 // Bits and words of the qcow2 format.
@@ -162,7 +161,6 @@ func readQCOW2(f io.ReaderAt, size int64) (h qcow2Header, err error) {
 		if kind == 0 {
 			return h, nil
 		}
-		h.extensions = append(h.extensions, kind)
 		h.dataFile = h.dataFile || kind == qcow2ExtDataFile
 		next += 8 + (length+7)/8*8
 	}

@@ -75,7 +75,12 @@ func openForeign(spec ImportSpec) (*os.File, Format, error) {
 func importDisk(ctx context.Context, file *os.File, format Format, out string, log func(string)) error {
 	log("converting from " + string(format))
 	const inherited = "/dev/fd/3" // the first of extra files
-	err := toolWithFiles(ctx, log, []*os.File{file}, "qemu-img", "convert", "-W", "-m", "8", "-O", "qcow2", source(inherited, format, false), out)
+	convert := command{
+		name:  "qemu-img",
+		args:  []string{"convert", "-W", "-m", "8", "-O", "qcow2", source(inherited, format, false), out},
+		files: []*os.File{file},
+	}
+	err := convert.run(ctx, log)
 	if err == nil || ctx.Err() != nil {
 		return err
 	}

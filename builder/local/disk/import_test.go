@@ -87,14 +87,14 @@ func onlyFile(t *testing.T, path string) {
 func TestImportRefuses(t *testing.T) {
 	dir := t.TempDir()
 	in := func(name string) string { return filepath.Join(dir, name) }
-	make := func(args ...string) { qemuImg(t, append([]string{"create", "-q"}, args...)...) }
+	create := func(args ...string) { qemuImg(t, append([]string{"create", "-q"}, args...)...) }
 
-	make("-f", "qcow2", in("plain"), "1M")
-	make("-f", "qcow2", "-u", "-b", "/etc/shadow", "-F", "raw", in("backing"), "1M")
-	make("-f", "qcow2", "-o", "data_file="+in("data"), in("data-file"), "1M")
-	make("-f", "qcow2", in("huge"), "3T")
-	make("-f", "vmdk", in("sparse"), "1M")
-	make("-f", "vpc", in("vhd"), "1M")
+	create("-f", "qcow2", in("plain"), "1M")
+	create("-f", "qcow2", "-u", "-b", "/etc/shadow", "-F", "raw", in("backing"), "1M")
+	create("-f", "qcow2", "-o", "data_file="+in("data"), in("data-file"), "1M")
+	create("-f", "qcow2", in("huge"), "3T")
+	create("-f", "vmdk", in("sparse"), "1M")
+	create("-f", "vpc", in("vhd"), "1M")
 
 	sparse := read(t, in("sparse"))
 	write(t, in("vmdk-parent"), bytes.Replace(sparse, []byte("CID="), []byte("parentFileNameHint=\"/etc/shadow\"\nCID="), 1))
@@ -246,4 +246,17 @@ func zipped(t *testing.T, data []byte) []byte {
 		t.Fatal(err)
 	}
 	return out.Bytes()
+}
+
+func TestSweep(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a [b]") // a pattern in a name is only a name
+	if err := os.MkdirAll(filepath.Join(dir, ".new-a.qcow2-1", "root"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	keep := write(t, filepath.Join(dir, "a.qcow2"), nil)
+	removed, err := Sweep(dir)
+	if err != nil || len(removed) != 1 {
+		t.Fatalf("got %q, %v", removed, err)
+	}
+	onlyFile(t, keep)
 }

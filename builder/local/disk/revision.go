@@ -41,7 +41,7 @@ func Revision(ctx context.Context, spec DebianSpec) (revision string, err error)
 		"--mode=root", "--format=null", "--variant=custom", "--architectures=amd64",
 		"--skip=update", "--hook-directory=" + work, suite, "/dev/null",
 	}
-	if err := tool(ctx, nil, "mmdebstrap", append(args, spec.Mirrors...)...); err != nil {
+	if err := (command{name: "mmdebstrap", args: append(args, spec.Mirrors...), ownMounts: true}.run(ctx, nil)); err != nil {
 		if ctx.Err() != nil {
 			return "", err
 		}

@@ -33,24 +33,37 @@ const (
 	killDelay = 10 * time.Second
 )
 
-// tool runs a program to its end and hands its output to log, line by line. When
-// ctx ends, the whole process group is killed: mmdebstrap has children of its own.
-func tool(ctx context.Context, log func(string), name string, args ...string) error {
-	return toolWithFiles(ctx, log, nil, name, args...)
+// command is a program to be run.
+type command struct {
+	name  string
+	args  []string
+	files []*os.File // inherited: /dev/fd/3 and on
+	// ownMounts keeps what the program mounts away from everybody else: when it is
+	// killed, a folder that it worked in can be removed without entering a mount.
+	ownMounts bool
 }
 
-// toolWithFiles is tool with open files for the program, which are /dev/fd/3 and on.
-func toolWithFiles(ctx context.Context, log func(string), files []*os.File, name string, args ...string) error {
-	path, err := exec.LookPath(name)
+// tool runs a program to its end and hands its output to log, line by line.
+func tool(ctx context.Context, log func(string), name string, args ...string) error {
+	return command{name: name, args: args}.run(ctx, log)
+}
+
+// run is tool. When ctx ends, the whole process group is killed: mmdebstrap has
+// children of its own.
+func (c command) run(ctx context.Context, log func(string)) error {
+	path, err := exec.LookPath(c.name)
 	if err != nil {
-		return missing(name, err)
+		return missing(c.name, err)
 	}
-	cmd := exec.CommandContext(ctx, path, args...)
+	cmd := exec.CommandContext(ctx, path, c.args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if c.ownMounts {
+		cmd.SysProcAttr.Unshareflags = syscall.CLONE_NEWNS
+	}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = killDelay
-	cmd.ExtraFiles = files
+	cmd.ExtraFiles = c.files
 	lines := &lineWriter{log: log}
 	cmd.Stdout, cmd.Stderr = lines, lines
 	err = cmd.Run()
@@ -59,14 +72,14 @@ func toolWithFiles(ctx context.Context, log func(string), files []*os.File, name
 		return nil
 	}
 	if cause := context.Cause(ctx); cause != nil {
-		return fmt.Errorf("%s: %w", name, cause)
+		return fmt.Errorf("%s: %w", c.name, cause)
 	}
 	return &builder.Error{
 		Fault:  builder.Internal,
 		Stage:  builder.StageResolve,
-		Reason: fmt.Sprintf("%s ended with %v", name, err),
+		Reason: fmt.Sprintf("%s ended with %v", c.name, err),
 		Output: strings.Join(lines.tail, "\n"),
-		Err:    fmt.Errorf("%s: %w: %s", name, err, strings.Join(lines.tail, "; ")),
+		Err:    fmt.Errorf("%s: %w: %s", c.name, err, strings.Join(lines.tail, "; ")),
 	}
 }
 

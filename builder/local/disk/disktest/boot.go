@@ -38,7 +38,7 @@ func BootToLogin(t testing.TB, path, format string, firmware Firmware, devices .
 	args := []string{
 		"-accel", "tcg", "-machine", "q35", "-m", "1024", "-smp", "2", "-no-reboot",
 		"-nodefaults", "-no-user-config", "-display", "none", "-vga", "std", "-serial", "stdio",
-		"-drive", "id=DISK,if=none,snapshot=on,format=" + format + ",file=" + strings.ReplaceAll(path, ",", ",,"),
+		"-drive", "id=DISK,if=none,snapshot=on,format=" + format + ",file=" + escaped(path),
 	}
 	if firmware == UEFI {
 		args = append(args, uefi(t)...)
@@ -78,7 +78,7 @@ func uefi(t testing.TB) []string {
 	}
 	return []string{
 		"-drive", "if=pflash,format=raw,readonly=on,file=" + code,
-		"-drive", "if=pflash,format=raw,file=" + own,
+		"-drive", "if=pflash,format=raw,file=" + escaped(own),
 	}
 }
 
@@ -96,3 +96,6 @@ func readUntil(r io.Reader, want string) (text string, found bool) {
 		}
 	}
 }
+
+// escaped is a path as QEMU's options want it: a comma would begin the next option.
+func escaped(path string) string { return strings.ReplaceAll(path, ",", ",,") }
