@@ -26,8 +26,9 @@ import (
 const usage = "usage: ingot-agent run [--attended] | serve --port DEVICE | serve --socket PATH | version"
 
 func main() {
-	// A host that stops reading must not kill this program before it has killed what it runs.
-	signal.Ignore(syscall.SIGPIPE)
+	// A host that stops reading must not kill this program before it has killed what
+	// it runs. The signal is caught and not ignored: programs would inherit that.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	status, err := run(ctx, os.Args[1:])
 	stop()

@@ -34,7 +34,7 @@ func build(t *testing.T) string {
 func job(commands string) component.Job {
 	return component.Job{
 		ID:        "job",
-		Documents: []component.JobDocument{{Name: "d", Path: "d.yaml", Text: "schemaVersion: 1.0\nphases:\n  - name: build\n    steps:\n      - {name: A, action: ExecuteBash, inputs: {commands: ['" + commands + "']}}\n"}},
+		Documents: []component.JobDocument{{Name: "d", Path: "d.yaml", Text: "schemaVersion: 1.0\nphases:\n  - name: build\n    steps:\n      - {name: A, action: ExecuteBash, inputs: {commands: [\"" + commands + "\"]}}\n"}},
 	}
 }
 
@@ -67,7 +67,11 @@ func TestTheProgramIsSmallAndWorks(t *testing.T) {
 func testRun(t *testing.T, program string) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	for commands, want := range map[string]component.Status{"echo hello": component.Success, "exit 2": component.Failed} {
+	for commands, want := range map[string]component.Status{
+		"echo hello": component.Success, "exit 2": component.Failed,
+		// Programs find signals as they are by default: 141 is an end by SIGPIPE.
+		"yes | head -n 1; [ ${PIPESTATUS[0]} = 141 ]": component.Success,
+	} {
 		j := job(commands)
 		j.LogDir, j.StateDir = t.TempDir(), t.TempDir()
 		result, err := agent.Exec(ctx, exec.Command(program, "run", "--attended"), j, func(component.Event) {})
