@@ -46,7 +46,7 @@ func (g *testGuest) start(ctx context.Context, d *Driver, img builder.Image) err
 		return fmt.Errorf("image %s: %w", img.ID, err)
 	}
 	disk := filepath.Join(g.work.dir, "disk.qcow2")
-	if err := d.store.Overlay(ctx, disk, store.Below{Layer: key}, 0); err != nil {
+	if err := d.store.Overlay(ctx, store.NewOverlay{Path: disk, Below: store.Below{Layer: key}, Env: g.work.env()}); err != nil {
 		return err
 	}
 	dir, err := g.work.folder("mount-1")

@@ -103,16 +103,18 @@ func (i *instance) makeOverlay(ctx context.Context) error {
 	if i.overlay != "" {
 		return nil
 	}
-	var size int64
-	if i.grows() {
-		size = i.wanted()
-	}
 	i.overlays++
-	path := filepath.Join(i.work.dir, fmt.Sprintf("disk-%d.qcow2", i.overlays))
-	if err := i.d.store.Overlay(ctx, path, i.below, size); err != nil {
+	n := store.NewOverlay{
+		Path:  filepath.Join(i.work.dir, fmt.Sprintf("disk-%d.qcow2", i.overlays)),
+		Below: i.below, Env: i.work.env(),
+	}
+	if i.grows() {
+		n.Size = i.wanted()
+	}
+	if err := i.d.store.Overlay(ctx, n); err != nil {
 		return err
 	}
-	i.overlay = path
+	i.overlay = n.Path
 	return nil
 }
 

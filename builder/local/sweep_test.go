@@ -138,8 +138,8 @@ func (v victim) kill(t *testing.T, d *Driver, b builder.Base) {
 	if err != nil {
 		t.Errorf("sweep after a kill at %s: %v", v.stage, err)
 	}
-	if len(removed) == 0 {
-		t.Errorf("a kill at %s left nothing to sweep", v.stage)
+	if len(removed) == 0 && v.stage == "output" {
+		t.Error("a kill while a component ran left nothing to sweep")
 	}
 	if left := leftovers(d.cfg.Dir); len(left) > 0 {
 		t.Errorf("after a kill at %s, %v later, and a sweep of %v, there still is: %s", v.stage, v.later, removed, strings.Join(left, "\n"))

@@ -144,19 +144,29 @@ func (s *Store) LayerOf(file string) (key string, ok bool) {
 	return key, ok && filepath.Dir(file) == s.layers() && checkKey(key) == nil
 }
 
-// Overlay makes a new file that is an empty overlay of bytes size (0: as large as
-// what is below).
-func (s *Store) Overlay(ctx context.Context, path string, below Below, size int64) error {
-	args := []string{"create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", filepath.Join(s.layers(), below.file()), path}
-	if size > 0 {
-		args = append(args, strconv.FormatInt(size, 10))
+// NewOverlay says which overlay is wanted.
+type NewOverlay struct {
+	Path  string
+	Below Below
+	Size  int64    // bytes of the disk; 0: as large as what is below
+	Env   []string // of the program that makes it
+}
+
+// Overlay makes a new file that is an empty overlay.
+func (s *Store) Overlay(ctx context.Context, n NewOverlay) error {
+	args := []string{"create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", filepath.Join(s.layers(), n.Below.file()), n.Path}
+	if n.Size > 0 {
+		args = append(args, strconv.FormatInt(n.Size, 10))
 	}
-	out, err := exec.CommandContext(ctx, "qemu-img", args...).CombinedOutput()
+	cmd := exec.CommandContext(ctx, "qemu-img", args...)
+	cmd.Env = n.Env
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.CombinedOutput()
 	switch {
 	case errors.Is(err, exec.ErrNotFound):
 		return fmt.Errorf("%w: install the package qemu-utils", err)
 	case err != nil:
-		return fmt.Errorf("make an overlay of %s: %w: %s", below.file(), err, strings.TrimSpace(string(out)))
+		return fmt.Errorf("make an overlay of %s: %w: %s", n.Below.file(), err, strings.TrimSpace(string(out)))
 	}
 	return nil
 }

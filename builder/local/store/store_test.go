@@ -67,7 +67,7 @@ func (f *fixture) qemuImg(args ...string) string {
 func (f *fixture) overlay(below Below) string {
 	f.Helper()
 	path := filepath.Join(f.workspace, rand.Text())
-	f.must(f.Overlay(f.Context(), path, below, 0))
+	f.must(f.Overlay(f.Context(), NewOverlay{Path: path, Below: below}))
 	return path
 }
 
