@@ -3,9 +3,13 @@ package guest
 import (
 	"context"
 	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -26,7 +30,8 @@ func realAgent(t *testing.T) string {
 	return path
 }
 
-// restart proves that it ran on both sides of a reboot, in two boots of one machine.
+// restart proves that it ran on both sides of a reboot, in two boots of one
+// machine, and that the machine has an address but reaches nothing of the host.
 const restart = `name: restart
 schemaVersion: 1.0
 phases:
@@ -47,6 +52,13 @@ phases:
             - "! cmp /proc/sys/kernel/random/boot_id /root/before"
             - systemctl is-system-running --wait
             - echo back again
+      - name: Isolation
+        action: ExecuteBash
+        timeoutSeconds: 300
+        inputs:
+          commands:
+            - until hostname -I | grep -F 10.0.2.; do sleep 1; done
+            - "! timeout 10 bash -c 'exec 3<>/dev/tcp/10.0.2.2/PORT'"
 `
 
 func TestAgentRunsAJobAcrossAReboot(t *testing.T) {
@@ -58,6 +70,9 @@ func TestAgentRunsAJobAcrossAReboot(t *testing.T) {
 		injected, err = Inject(root, program)
 		return err
 	})
+	host := httptest.NewServer(http.NotFoundHandler()) // what only this machine may reach
+	defer host.Close()
+	port := host.Listener.Addr().(*net.TCPAddr).Port
 	begin := time.Now()
 	m := start(t, Spec{Disk: disk})
 	ctx, stop := m.Watch(patient(t))
@@ -73,7 +88,7 @@ func TestAgentRunsAJobAcrossAReboot(t *testing.T) {
 	var said strings.Builder
 	result, err := client.Run(ctx, component.Job{
 		ID:        "restart",
-		Documents: []component.JobDocument{{Name: "restart", Path: "restart.yaml", Text: restart}},
+		Documents: []component.JobDocument{{Name: "restart", Path: "restart.yaml", Text: strings.ReplaceAll(restart, "PORT", strconv.Itoa(port))}},
 		Phases:    []string{"test"},
 	}, func(e component.Event) { said.WriteString(e.Text) })
 	if err != nil || result.Status != component.Success || !strings.Contains(said.String(), "back again") {

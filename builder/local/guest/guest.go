@@ -106,7 +106,8 @@ func (m *Machine) WaitLogin(ctx context.Context) error {
 func (m *Machine) Dial(ctx context.Context) (net.Conn, error) {
 	err := m.state.await(ctx, func(s status) bool { return s.agent })
 	if err != nil {
-		return nil, m.explain(ctx, err, "the agent in the guest", "")
+		return nil, m.explain(ctx, err, "the agent in the guest",
+			"The image must come up under systemd far enough to start a service.")
 	}
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", socketPath(m.wires.dir))
@@ -131,21 +132,12 @@ func (m *Machine) Watch(ctx context.Context) (context.Context, context.CancelFun
 }
 
 // Console returns the end of the console's text, at most 64 KiB of valid UTF-8
-// without escape sequences and control characters other than newline and tab. What it says is
-// the guest's own claim.
+// without escape sequences and control characters other than newline and tab. What
+// it says is the guest's own claim.
 func (m *Machine) Console() string { return m.console.string() }
 
 // Err is why the machine failed or exited; nil while it is well.
 func (m *Machine) Err() error { return m.state.get().failure }
-
-// Reset restarts the machine as its reset button would. WaitLogin and Dial then
-// speak of the new boot.
-func (m *Machine) Reset(ctx context.Context) error {
-	if err := m.qmp.execute(ctx, "system_reset"); err != nil {
-		return m.lost(err)
-	}
-	return m.state.await(ctx, func(s status) bool { return !s.login && !s.agent })
-}
 
 // Shutdown presses the power button and waits until the guest has powered off.
 // The guest must have come far enough to react: ctx bounds the wait, and Close is

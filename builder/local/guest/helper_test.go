@@ -15,7 +15,7 @@ import (
 )
 
 // patience is generous: instructions are emulated, and the machine has other work.
-const patience = 5 * time.Minute
+const patience = 10 * time.Minute
 
 // emptyDisk makes a disk with nothing on it.
 func emptyDisk(t *testing.T) string {
