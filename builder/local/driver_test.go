@@ -117,10 +117,6 @@ func leftovers(dir string) []string {
 	left = append(left, found("/sys/block/loop*/loop/backing_file", dir)...)
 	left = append(left, found("/proc/[0-9]*/cmdline", dir)...)
 	left = append(left, inOtherNamespaces(found("/proc/[0-9]*/mountinfo", dir))...)
-	for _, pattern := range []string{"/run/systemd/nspawn/propagate/ingot-*", "/run/systemd/nspawn/unix-export/ingot-*"} {
-		names, _ := filepath.Glob(pattern)
-		left = append(left, names...)
-	}
 	return left
 }
 

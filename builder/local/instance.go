@@ -91,7 +91,7 @@ func (i *instance) mounted(ctx context.Context) error {
 		return atStage(builder.StageLaunch, "the disk could not be mounted", err)
 	}
 	i.grown = true
-	return atStage(builder.StageBuild, "the build machine's disk could not be read", i.eject())
+	return atStage(builder.StageBuild, "the build machine's disk could not be taken over", i.takeOver())
 }
 
 func (i *instance) wanted() int64 { return int64(i.spec.DiskGiB) * gib }
@@ -177,20 +177,9 @@ func (i *instance) claimAhead() error {
 	return errors.Join(err, made.Release())
 }
 
-// complete leaves nothing of deleted files in the disk: they may have been secrets.
-func (i *instance) complete(ctx context.Context) error {
-	if err := i.mounted(ctx); err != nil {
-		return err
-	}
-	if err := i.mount.Trim(); err != nil {
-		return err
-	}
-	return i.unmounted(ctx)
-}
-
 // Snapshot implements builder.Instance.
 func (i *instance) Snapshot(ctx context.Context, key string, inventory builder.Inventory) (builder.Image, error) {
-	if err := i.complete(ctx); err != nil {
+	if err := i.unmounted(ctx); err != nil {
 		return builder.Image{}, atStage(builder.StageImage, "the image could not be completed", err)
 	}
 	img, err := i.d.store.PublishImage(ctx, i.overlay, i.below, store.NewImage{

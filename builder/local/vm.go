@@ -147,8 +147,9 @@ func (i *instance) powerOff(ctx context.Context) error {
 	return nil
 }
 
-// eject takes the agent out of the mounted disk, if it is in there.
-func (i *instance) eject() error {
+// takeOver makes a disk that a machine has written to what a layer is: without the
+// agent, and without what the machine deleted.
+func (i *instance) takeOver() error {
 	if i.injected == nil {
 		return nil
 	}
@@ -161,5 +162,5 @@ func (i *instance) eject() error {
 		return fmt.Errorf("take the agent out of the disk: %w", err)
 	}
 	i.injected = nil
-	return nil
+	return i.mount.Trim()
 }

@@ -120,12 +120,17 @@ func open(ctx context.Context, spec Spec) (_ *Mount, err error) {
 // Root is the folder on which the filesystem is mounted.
 func (m *Mount) Root() string { return m.root }
 
-// Trim gives back the space of everything that was ever deleted, also in layers below:
-// it then reads as zeros, and is neither copied nor found by whoever gets the disk.
+// Trim gives back the space of everything that was ever deleted: it then reads as
+// zeros, and is neither copied nor found by whoever gets the disk. What is deleted while
+// it is attached here needs no Trim; what a guest deleted does.
 func (m *Mount) Trim() error {
 	dir, err := os.Open(m.root)
 	if err != nil {
 		return err
+	}
+	// What is deleted counts as free only when the journal says so.
+	if err := unix.Syncfs(int(dir.Fd())); err != nil {
+		return errors.Join(fmt.Errorf("sync %s: %w", m.root, err), dir.Close())
 	}
 	all := struct{ start, length, least uint64 }{length: math.MaxUint64}
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, dir.Fd(), fitrim, uintptr(unsafe.Pointer(&all)))
@@ -172,7 +177,7 @@ func (m *Mount) Detach(ctx context.Context) error {
 // ask to stop the host.
 func mountFilesystem(device, dir string, readOnly bool) error {
 	// No barriers: a layer counts only after a clean detach and a sync of its file.
-	// discard: what a build deletes again, such as downloads, takes no space.
+	// discard: what a build deletes again takes no space, and can't be found in the image.
 	const options = "errors=remount-ro,nobarrier,discard"
 	flags := uintptr(unix.MS_NODEV | unix.MS_NOATIME)
 	if readOnly {

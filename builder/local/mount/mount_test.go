@@ -3,6 +3,7 @@ package mount
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -43,7 +44,7 @@ func newDisk(t testing.TB) string {
 		t.Fatal(err)
 	}
 	run(t, "gdisk", "sgdisk", "-n1:2048:4095", "-t1:ef02", "-n2:4096:0", "-t2:8300", raw)
-	run(t, "e2fsprogs", "mkfs.ext4", "-q", "-F", "-d", tree, "-E", fmt.Sprintf("offset=%d", 4096*sectorSize), raw, "200M")
+	run(t, "e2fsprogs", "mkfs.ext4", "-q", "-F", "-b", "4096", "-d", tree, "-E", fmt.Sprintf("offset=%d", 4096*sectorSize), raw, "200M")
 	run(t, "qemu-utils", "qemu-img", "convert", "-O", "qcow2", raw, disk)
 	return disk
 }
@@ -51,7 +52,7 @@ func newDisk(t testing.TB) string {
 func overlay(t testing.TB, backing string, size ...string) string {
 	t.Helper()
 	disk := filepath.Join(t.TempDir(), "overlay.qcow2")
-	run(t, "qemu-utils", "qemu-img", append([]string{"create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", backing, disk}, size...)...)
+	run(t, "qemu-utils", "qemu-img", append([]string{"create", "-q", "-f", "qcow2", "-o", "cluster_size=4k", "-F", "qcow2", "-b", backing, disk}, size...)...)
 	return disk
 }
 
@@ -119,29 +120,76 @@ func BenchmarkAttach(b *testing.B) {
 	}
 }
 
-func TestTrimForgetsDeletedFiles(t *testing.T) {
-	const secret = "a secret that was deleted again"
+// TestDeletedFilesAreForgotten deletes one file in the layer that made it and another
+// in the layer above, and looks for both in the disk that a machine would see.
+func TestDeletedFilesAreForgotten(t *testing.T) {
+	const early, late = "a secret that was deleted at once", "a secret that was deleted by the next"
 	below := overlay(t, newDisk(t))
 	m := attach(t, Spec{Disk: below})
-	name := filepath.Join(m.Root(), "secret")
-	if err := os.WriteFile(name, bytes.Repeat([]byte(secret), 10_000), 0o600); err != nil {
+	for name, secret := range map[string]string{"early": early, "late": late} {
+		writeSynced(t, filepath.Join(m.Root(), name), bytes.Repeat([]byte(secret), 10_000))
+	}
+	if err := os.Remove(filepath.Join(m.Root(), "early")); err != nil {
 		t.Fatal(err)
 	}
 	detach(t, m)
 	top := overlay(t, below)
-	if !strings.Contains(flat(t, top), secret) {
+	if !strings.Contains(flat(t, top), late) {
 		t.Fatal("the secret is not in the disk to begin with")
 	}
 	m = attach(t, Spec{Disk: top})
-	if err := os.Remove(filepath.Join(m.Root(), "secret")); err != nil {
+	if err := os.Remove(filepath.Join(m.Root(), "late")); err != nil {
 		t.Fatal(err)
 	}
+	detach(t, m)
+	text := flat(t, top)
+	for _, secret := range []string{early, late} {
+		if strings.Contains(text, secret) {
+			t.Errorf("the disk still holds %q", secret)
+		}
+	}
+}
+
+// writeSynced has the file's content on the disk before it returns.
+func writeSynced(t *testing.T, name string, content []byte) {
+	t.Helper()
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Write(content); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestTrimForgetsWhatOthersDeleted deletes a file without telling the disk, as a
+// guest does.
+func TestTrimForgetsWhatOthersDeleted(t *testing.T) {
+	const secret = "a secret that was deleted in a guest"
+	disk := overlay(t, newDisk(t))
+	m := attach(t, Spec{Disk: disk})
+	name := filepath.Join(m.Root(), "secret")
+	writeSynced(t, name, bytes.Repeat([]byte(secret), 10_000))
+	if err := unix.Mount("", m.Root(), "", unix.MS_REMOUNT, "nodiscard"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+	detach(t, m)
+	if !strings.Contains(flat(t, disk), secret) {
+		t.Fatal("the secret is gone before the trim")
+	}
+	m = attach(t, Spec{Disk: disk})
 	if err := m.Trim(); err != nil {
 		t.Fatal(err)
 	}
 	detach(t, m)
-	if strings.Contains(flat(t, top), secret) {
-		t.Error("a deleted file can be read from the disk")
+	if strings.Contains(flat(t, disk), secret) {
+		t.Error("the disk still holds the secret")
 	}
 }
 

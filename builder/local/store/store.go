@@ -152,9 +152,13 @@ type NewOverlay struct {
 	Env   []string // of the program that makes it
 }
 
+// clusterSize is that of overlays: a block of most filesystems. A small change then
+// makes a small layer, and a deleted file can be taken out of it as a whole.
+const clusterSize = "4096"
+
 // Overlay makes a new file that is an empty overlay.
 func (s *Store) Overlay(ctx context.Context, n NewOverlay) error {
-	args := []string{"create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", filepath.Join(s.layers(), n.Below.file()), n.Path}
+	args := []string{"create", "-q", "-f", "qcow2", "-o", "cluster_size=" + clusterSize, "-F", "qcow2", "-b", filepath.Join(s.layers(), n.Below.file()), n.Path}
 	if n.Size > 0 {
 		args = append(args, strconv.FormatInt(n.Size, 10))
 	}
