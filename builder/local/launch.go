@@ -128,6 +128,12 @@ func atStage(stage builder.Stage, reason string, err error) error {
 		return nil
 	case errors.As(err, &known), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
+	case errors.Is(err, mount.ErrDamaged):
+		return &builder.Error{
+			Fault: builder.Author, Stage: stage, Err: err,
+			Reason: "the root filesystem is damaged",
+			Hint:   "repair it where the parent image was made (e2fsck -f), or find the component that writes to the disk below the filesystem",
+		}
 	case errors.Is(err, mount.ErrNoRoot):
 		return &builder.Error{
 			Fault: builder.Author, Stage: stage, Err: err,

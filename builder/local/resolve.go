@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/local/disk"
+	"github.com/seed-6db18919/ingot/builder/local/mount"
 	"github.com/seed-6db18919/ingot/builder/recipe"
 )
 
@@ -121,7 +122,7 @@ func (d *Driver) resolveURL(ctx context.Context, p builder.ParentSource, log fun
 			if err := disk.Download(ctx, disk.DownloadSpec{URL: p.Name, Checksum: p.Checksum}, file, log); err != nil {
 				return "", err
 			}
-			return p.Checksum, disk.Import(ctx, disk.ImportSpec{Source: file}, out, log)
+			return p.Checksum, d.importDisk(ctx, file, out, log)
 		},
 	})
 }
@@ -143,7 +144,7 @@ func (d *Driver) resolveHostFile(ctx context.Context, p builder.ParentSource, lo
 			if err != nil {
 				return "", err
 			}
-			return digest, disk.Import(ctx, disk.ImportSpec{Source: file}, out, log)
+			return digest, d.importDisk(ctx, file, out, log)
 		},
 	})
 }
@@ -166,9 +167,30 @@ func (d *Driver) resolveTreeFile(ctx context.Context, p builder.ParentSource, lo
 			if err != nil {
 				return "", err
 			}
-			return digest, disk.Import(ctx, disk.ImportSpec{Source: file}, out, log)
+			return digest, d.importDisk(ctx, file, out, log)
 		},
 	})
+}
+
+// importDisk makes a foreign disk one of ours. Its filesystem is checked here, once,
+// because the kernel will mount it.
+func (d *Driver) importDisk(ctx context.Context, file, out string, log func(string)) (err error) {
+	if err := disk.Import(ctx, disk.ImportSpec{Source: file}, out, log); err != nil {
+		return err
+	}
+	w, err := d.newWorkspace(ctx, "import")
+	if err != nil {
+		return err
+	}
+	defer func() { err = w.finish(err) }()
+	dir, err := w.folder("mount-1")
+	if err != nil {
+		return err
+	}
+	if err := os.Chmod(out, 0o600); err != nil {
+		return err
+	}
+	return mount.Check(ctx, mount.Spec{Disk: out, Dir: dir, Env: w.env()})
 }
 
 // resolveImage starts from the top layer of another recipe's image.

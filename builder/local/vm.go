@@ -109,10 +109,21 @@ func (d *Driver) inject(m *mount.Mount) (*guest.Injected, error) {
 // runInGuest is Run for isolation vm.
 func (i *instance) runInGuest(ctx context.Context, job component.Job, emit func(component.Event)) (component.Result, error) {
 	if err := i.booted(ctx); err != nil {
-		return component.Result{}, atStage(builder.StageLaunch, "the build machine did not start", err)
+		return component.Result{}, restage(builder.StageLaunch, atStage(builder.StageLaunch, "the build machine did not start", err))
 	}
 	result, err := i.machine.run(ctx, job, emit)
-	return result, atStage(builder.StageBuild, "the component could not be run in the build machine", err)
+	return result, restage(builder.StageBuild, atStage(builder.StageBuild, "the component could not be run in the build machine", err))
+}
+
+// restage moves what package guest says of a test machine to the stage of a build.
+func restage(stage builder.Stage, err error) error {
+	var e *builder.Error
+	if !errors.As(err, &e) || e.Stage != builder.StageBoot {
+		return err
+	}
+	moved := *e
+	moved.Stage = stage
+	return &moved
 }
 
 // booted makes the overlay the disk of a running machine, whatever it was before.

@@ -54,13 +54,10 @@ func (w *workspace) folder(name string) (string, error) {
 	return path, os.MkdirAll(path, 0o700)
 }
 
-// finish removes the folder, or leaves it to Sweep when its owner could not take
-// everything in it apart.
+// finish removes the folder, and hands on what failed before. A folder in which
+// something is still mounted is left to Sweep.
 func (w *workspace) finish(failed error) error {
-	if failed == nil {
-		failed = removeTree(w.dir)
-	}
-	return errors.Join(failed, w.lock.Release())
+	return errors.Join(failed, removeTree(w.dir), w.lock.Release())
 }
 
 // plain turns a build's id into a file name.
