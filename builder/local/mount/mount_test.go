@@ -236,7 +236,9 @@ func capacity(t *testing.T, dir string) int64 {
 	return int64(st.Blocks) * st.Bsize
 }
 
-func TestFilesystemWithoutTable(t *testing.T) {
+// bareDisk is a filesystem without a partition table, changed by debugfs.
+func bareDisk(t *testing.T, changes ...string) string {
+	t.Helper()
 	dir := t.TempDir()
 	raw, disk := filepath.Join(dir, "raw"), filepath.Join(dir, "disk.qcow2")
 	if err := os.WriteFile(raw, nil, 0o600); err != nil {
@@ -246,10 +248,38 @@ func TestFilesystemWithoutTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(t, "e2fsprogs", "mkfs.ext4", "-q", "-F", raw)
+	for _, c := range changes {
+		run(t, "e2fsprogs", "debugfs", "-w", "-R", c, raw)
+	}
 	run(t, "qemu-utils", "qemu-img", "convert", "-O", "qcow2", raw, disk)
-	m := attach(t, Spec{Disk: overlay(t, disk, "128M"), Grow: true})
+	return disk
+}
+
+func TestFilesystemWithoutTable(t *testing.T) {
+	m := attach(t, Spec{Disk: overlay(t, bareDisk(t), "128M"), Grow: true})
 	if got := capacity(t, m.Root()); got < 100<<20 {
 		t.Errorf("the filesystem has %d bytes on a disk of 128 MiB", got)
+	}
+}
+
+func TestCheck(t *testing.T) {
+	dir := t.TempDir()
+	if err := Check(t.Context(), Spec{Disk: bareDisk(t), Dir: dir}); err != nil {
+		t.Errorf("a whole filesystem: %v", err)
+	}
+	wantNothing(t, dir)
+	for _, spec := range []Spec{{}, {Check: true}} {
+		spec.Disk, spec.Dir = bareDisk(t, "clri <2>"), dir
+		var err error
+		if spec.Check {
+			_, err = Attach(t.Context(), spec)
+		} else {
+			err = Check(t.Context(), spec)
+		}
+		if !errors.Is(err, ErrDamaged) {
+			t.Errorf("a damaged filesystem: %v", err)
+		}
+		wantNothing(t, dir)
 	}
 }
 
