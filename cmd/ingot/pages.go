@@ -91,18 +91,10 @@ func (p *pages) Image(ctx context.Context, id string) (reporter.Image, error) {
 }
 
 func (p *pages) Log(ctx context.Context, build, after int64, limit int) ([]reporter.LogPiece, error) {
-	pieces, _, err := p.ledger.Log(ctx, build, after, 200)
-	out := make([]reporter.LogPiece, len(pieces))
-	for i, piece := range pieces {
-		out[i] = reporter.LogPiece{ID: piece.Seq, Text: piece.Text}
-	}
-	return out, err
+	return p.ledger.Log(ctx, build, after, limit)
 }
 
-// Follow passes on that a build changed; the pages read again what they show.
-func (p *pages) Follow(ctx context.Context, build int64) <-chan struct{} {
-	return nil
-}
+func (p *pages) Changed(build int64) <-chan struct{} { return p.ledger.Changed(build) }
 
 // notFound puts the ledger's word for a missing row into the reporter's.
 func notFound(err error) error {

@@ -26,16 +26,10 @@ const (
 	followEvery = 500 * time.Millisecond
 )
 
-// Piece is a part of a build's log.
-type Piece struct {
-	Seq  int64 // from 1, without gaps
-	Text string
-}
-
 // Progress is what Follow has found since it last yielded.
 type Progress struct {
-	Pieces []Piece
-	Stages []reporter.Stage // all of them, when one has changed; otherwise nil
+	Pieces []reporter.LogPiece // numbered from 1, without gaps
+	Stages []reporter.Stage    // all of them, when one has changed; otherwise nil
 	State  reporter.State
 }
 
@@ -46,13 +40,21 @@ func (l *Ledger) Record(ctx context.Context, build int64, events []builder.Event
 		return nil
 	}
 	stages, log := digest(events)
+	appendAll := func(t tx) error {
+		for _, piece := range log {
+			if err := appendLog(ctx, t, build, piece); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	err := l.db.inTx(ctx, func(t tx) error {
 		for _, s := range stages {
 			if err := saveStage(ctx, t, build, s); err != nil {
 				return err
 			}
 		}
-		return appendLog(ctx, t, build, log)
+		return appendAll(t)
 	})
 	if err != nil {
 		return fmt.Errorf("record the progress of build %d: %w", build, err)
@@ -67,9 +69,9 @@ type stageChange struct {
 	restarted bool // it began in this batch, so that what was there is void
 }
 
-// digest folds events into the last state of each stage they touch, and a text.
-func digest(events []builder.Event) (stages []*stageChange, log string) {
-	var text strings.Builder
+// digest folds events into the last state of each stage they touch, and into
+// pieces of log, one for each run of text from the same place.
+func digest(events []builder.Event) (stages []*stageChange, log []reporter.LogPiece) {
 	byName := make(map[[2]string]*stageChange)
 	for _, e := range events {
 		key := [2]string{string(e.Stage), e.Name}
@@ -80,9 +82,9 @@ func digest(events []builder.Event) (stages []*stageChange, log string) {
 			stages = append(stages, s)
 		}
 		s.apply(e)
-		writeEvent(&text, e)
+		log = addToLog(log, e)
 	}
-	return stages, text.String()
+	return stages, log
 }
 
 // apply is what one event does to its stage. Events of steps inside a document
@@ -119,13 +121,28 @@ func capped(text string) string {
 	return strings.ToValidUTF8(text[:maxStageText], "") + "…"
 }
 
-// writeEvent writes what an event adds to the log: output as it is, and a line of
-// ours for everything that a reader would look for.
-func writeEvent(w *strings.Builder, e builder.Event) {
-	if e.Kind == builder.Output {
-		w.WriteString(e.Text)
-		return
+// addToLog adds what an event says: output as it is, and a line of ours for
+// everything that a reader would look for.
+func addToLog(log []reporter.LogPiece, e builder.Event) []reporter.LogPiece {
+	piece := reporter.LogPiece{Time: e.Time, Stage: string(e.Stage), Name: e.Name, Step: e.Step, Stderr: e.Stderr, Text: e.Text}
+	if e.Kind != builder.Output {
+		piece.Text = eventLine(e)
+		if last := len(log) - 1; last >= 0 && !strings.HasSuffix(log[last].Text, "\n") {
+			log[last].Text += "\n"
+		}
 	}
+	if last := len(log) - 1; last >= 0 && samePlace(log[last], piece) {
+		log[last].Text += piece.Text
+		return log
+	}
+	return append(log, piece)
+}
+
+func samePlace(a, b reporter.LogPiece) bool {
+	return a.Stage == b.Stage && a.Name == b.Name && a.Step == b.Step && a.Stderr == b.Stderr
+}
+
+func eventLine(e builder.Event) string {
 	where := string(e.Stage)
 	for _, part := range []string{e.Name, e.Step} {
 		if part != "" {
@@ -136,10 +153,7 @@ func writeEvent(w *strings.Builder, e builder.Event) {
 	if text != "" {
 		text = ": " + text
 	}
-	if n := w.Len(); n > 0 && w.String()[n-1] != '\n' {
-		w.WriteByte('\n')
-	}
-	fmt.Fprintf(w, "== %s %s%s\n", where, e.Kind, text)
+	return fmt.Sprintf("== %s %s%s\n", where, e.Kind, text)
 }
 
 func saveStage(ctx context.Context, t tx, build int64, s *stageChange) error {
@@ -160,11 +174,11 @@ func saveStage(ctx context.Context, t tx, build int64, s *stageChange) error {
 }
 
 // appendLog adds a piece, up to the limit and one line that says so.
-func appendLog(ctx context.Context, t tx, build int64, text string) error {
-	if text == "" {
+func appendLog(ctx context.Context, t tx, build int64, p reporter.LogPiece) error {
+	if p.Text == "" {
 		return nil
 	}
-	text = cleanText(text)
+	text := cleanText(p.Text)
 	var seq, bytes int64
 	err := t.row(ctx, `INSERT INTO logs (build, pieces, bytes) VALUES ($1, 1, $2)
 		ON CONFLICT (build) DO UPDATE SET
@@ -181,7 +195,8 @@ func appendLog(ctx context.Context, t tx, build int64, text string) error {
 	if bytes >= maxLog {
 		text = strings.ToValidUTF8(text[:maxLog-before], "") + logCut
 	}
-	_, err = t.exec(ctx, "INSERT INTO log_pieces (build, seq, text) VALUES ($1, $2, $3)", build, seq, text)
+	_, err = t.exec(ctx, "INSERT INTO log_pieces (build, seq, at, stage, name, step, stderr, text) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+		build, seq, millis(p.Time), p.Stage, p.Name, p.Step, p.Stderr, text)
 	return err
 }
 
@@ -205,20 +220,30 @@ func stagesOf(ctx context.Context, q querier, build int64) ([]reporter.Stage, er
 }
 
 // Log returns pieces of a build's log after the piece numbered after (0: from the
-// beginning), limit at most, and the number to go on from.
-func (l *Ledger) Log(ctx context.Context, build, after int64, limit int) (pieces []Piece, last int64, err error) {
-	pieces, err = collect(ctx, l.db, func(s scanner) (Piece, error) {
-		var p Piece
-		return p, s.Scan(&p.Seq, &p.Text)
-	}, "SELECT seq, text FROM log_pieces WHERE build = $1 AND seq > $2 ORDER BY seq LIMIT $3", build, after, limit)
+// beginning), in order: limit bytes in all, or one piece if that is larger, and a
+// few hundred pieces at most.
+func (l *Ledger) Log(ctx context.Context, build, after int64, limit int) ([]reporter.LogPiece, error) {
+	pieces, err := collect(ctx, l.db, func(s scanner) (reporter.LogPiece, error) {
+		var p reporter.LogPiece
+		var at int64
+		err := s.Scan(&p.ID, &at, &p.Stage, &p.Name, &p.Step, &p.Stderr, &p.Text)
+		p.Time = fromMillis(at)
+		return p, err
+	}, "SELECT seq, at, stage, name, step, stderr, text FROM log_pieces WHERE build = $1 AND seq > $2 ORDER BY seq LIMIT $3", build, after, logPieces)
 	if err != nil {
-		return nil, after, fmt.Errorf("log of build %d: %w", build, err)
+		return nil, fmt.Errorf("log of build %d: %w", build, err)
 	}
-	if len(pieces) > 0 {
-		after = pieces[len(pieces)-1].Seq
+	for i, p := range pieces {
+		if limit -= len(p.Text); limit < 0 && i > 0 {
+			return pieces[:i], nil
+		}
 	}
-	return pieces, after, nil
+	return pieces, nil
 }
+
+// Changed returns a channel that is closed soon after a build or its log changes
+// in this process. Who asks before reading the ledger misses nothing.
+func (l *Ledger) Changed(build int64) <-chan struct{} { return l.changes.next(build) }
 
 // Follow yields the log after a piece, the stages and the state of a build, first
 // what there is and then what is new, until the build has ended or ctx does. An
@@ -236,7 +261,7 @@ func (l *Ledger) Follow(ctx context.Context, build, after int64) iter.Seq2[Progr
 				return
 			}
 			if len(found.Pieces) > 0 {
-				after = found.Pieces[len(found.Pieces)-1].Seq
+				after = found.Pieces[len(found.Pieces)-1].ID
 			}
 			news := Progress{Pieces: found.Pieces, State: found.State}
 			if !slices.Equal(found.Stages, known.Stages) {
@@ -249,7 +274,7 @@ func (l *Ledger) Follow(ctx context.Context, build, after int64) iter.Seq2[Progr
 			}
 			known = found
 			switch {
-			case len(found.Pieces) == followPieces:
+			case len(found.Pieces) > 0:
 				continue // there may be more
 			case found.State.Final():
 				return
@@ -265,8 +290,12 @@ func (l *Ledger) Follow(ctx context.Context, build, after int64) iter.Seq2[Progr
 	}
 }
 
-// followPieces bounds what one step of Follow holds in memory.
-const followPieces = 256
+const (
+	// logPieces bounds how many pieces are read at once, and followBytes what one
+	// step of Follow holds in memory.
+	logPieces   = 256
+	followBytes = 1 << 20
+)
 
 // look reads the state first: whatever comes before a final state is then seen.
 func (l *Ledger) look(ctx context.Context, build, after int64) (p Progress, err error) {
@@ -278,7 +307,7 @@ func (l *Ledger) look(ctx context.Context, build, after int64) (p Progress, err 
 		return p, fmt.Errorf("follow build %d: %w", build, ErrNotFound)
 	}
 	p.State = reporter.State(state)
-	if p.Pieces, _, err = l.Log(ctx, build, after, followPieces); err != nil {
+	if p.Pieces, err = l.Log(ctx, build, after, followBytes); err != nil {
 		return p, err
 	}
 	p.Stages, err = l.Stages(ctx, build)

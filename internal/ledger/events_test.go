@@ -86,20 +86,20 @@ func logOf(t *testing.T, l *ledger.Ledger, id int64) string {
 	t.Helper()
 	var text strings.Builder
 	for after := int64(0); ; {
-		pieces, last, err := l.Log(t.Context(), id, after, 3)
+		pieces, err := l.Log(t.Context(), id, after, 64)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i, p := range pieces {
-			if p.Seq != after+int64(i)+1 {
-				t.Errorf("piece %d follows piece %d", p.Seq, after+int64(i))
+			if p.ID != after+int64(i)+1 {
+				t.Errorf("piece %d follows piece %d", p.ID, after+int64(i))
 			}
 			text.WriteString(p.Text)
 		}
 		if len(pieces) == 0 {
 			return text.String()
 		}
-		after = last
+		after = pieces[len(pieces)-1].ID
 	}
 }
 

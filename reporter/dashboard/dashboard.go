@@ -43,10 +43,10 @@ type Source interface {
 	// at least one if there is one, and about limit bytes in all.
 	Log(ctx context.Context, build, after int64, limit int) ([]reporter.LogPiece, error)
 
-	// Follow returns a channel that gets a value soon after the build or its log
-	// changed, until ctx ends. Several changes may become one value, and changes
-	// made by other processes none at all; a nil channel is allowed.
-	Follow(ctx context.Context, build int64) <-chan struct{}
+	// Changed returns a channel that is closed soon after the build or its log
+	// next changes. Changes made by other processes may close none; a nil channel
+	// is allowed. It is asked for before the build is read.
+	Changed(build int64) <-chan struct{}
 }
 
 // Config is what a Handler needs. Source must be set.

@@ -77,7 +77,6 @@ type stream struct {
 
 // run sends events until the build has ended, the client goes, or ctx ends.
 func (s *stream) run(ctx context.Context) error {
-	changed := s.Source.Follow(ctx, s.id)
 	heartbeat := time.NewTicker(s.Heartbeat)
 	defer heartbeat.Stop()
 	refresh := time.NewTicker(s.Refresh)
@@ -86,33 +85,30 @@ func (s *stream) run(ctx context.Context) error {
 		return err
 	}
 	for {
+		changed := s.Source.Changed(s.id)
 		ended, err := s.look(ctx)
 		if err != nil || ended {
 			return err
 		}
-		if changed, err = s.wait(ctx, changed, refresh.C, heartbeat.C); err != nil {
+		if err := s.wait(ctx, changed, refresh.C, heartbeat.C); err != nil {
 			return err
 		}
 	}
 }
 
 // wait returns when it is time to look again.
-func (s *stream) wait(ctx context.Context, changed <-chan struct{}, refresh, heartbeat <-chan time.Time) (<-chan struct{}, error) {
+func (s *stream) wait(ctx context.Context, changed <-chan struct{}, refresh, heartbeat <-chan time.Time) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
-		case _, open := <-changed:
-			if !open {
-				changed = nil // the source has nothing more to tell
-				continue
-			}
-			return changed, pause(ctx, settle)
+			return ctx.Err()
+		case <-changed:
+			return pause(ctx, settle)
 		case <-refresh:
-			return changed, nil
+			return nil
 		case <-heartbeat:
 			if err := s.send(": still here\n\n"); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}

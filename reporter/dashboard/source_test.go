@@ -17,13 +17,13 @@ type memorySource struct {
 	builds       map[int64]reporter.Build
 	images       []reporter.Image
 	logs         map[int64][]reporter.LogPiece
-	followers    map[chan struct{}]int64
-	broken       error // what every method answers, if not nil
+	followers    map[int64]chan struct{} // closed at the next change
+	broken       error                   // what every method answers, if not nil
 	seen         reporter.BuildFilter
 }
 
 func newMemorySource() *memorySource {
-	return &memorySource{builds: map[int64]reporter.Build{}, logs: map[int64][]reporter.LogPiece{}, followers: map[chan struct{}]int64{}}
+	return &memorySource{builds: map[int64]reporter.Build{}, logs: map[int64][]reporter.LogPiece{}, followers: map[int64]chan struct{}{}}
 }
 
 func (s *memorySource) Repositories(context.Context) ([]reporter.Repository, error) {
@@ -94,17 +94,13 @@ func (s *memorySource) Log(_ context.Context, build, after int64, limit int) ([]
 	return out, s.broken
 }
 
-func (s *memorySource) Follow(ctx context.Context, build int64) <-chan struct{} {
+func (s *memorySource) Changed(build int64) <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := make(chan struct{}, 1)
-	s.followers[c] = build
-	context.AfterFunc(ctx, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.followers, c)
-	})
-	return c
+	if s.followers[build] == nil {
+		s.followers[build] = make(chan struct{})
+	}
+	return s.followers[build]
 }
 
 // change changes a build and tells those who follow it.
@@ -112,6 +108,7 @@ func (s *memorySource) change(id int64, f func(*reporter.Build)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b := s.builds[id]
+	b.Stages, b.Tests = slices.Clone(b.Stages), slices.Clone(b.Tests) // pages may still read the old ones
 	f(&b)
 	s.builds[id] = b
 	s.tell(id)
@@ -127,21 +124,10 @@ func (s *memorySource) print(id int64, p reporter.LogPiece) {
 }
 
 func (s *memorySource) tell(id int64) {
-	for c, build := range s.followers {
-		if build != id {
-			continue
-		}
-		select {
-		case c <- struct{}{}:
-		default:
-		}
+	if c := s.followers[id]; c != nil {
+		close(c)
+		delete(s.followers, id)
 	}
-}
-
-func (s *memorySource) following() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.followers)
 }
 
 var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)

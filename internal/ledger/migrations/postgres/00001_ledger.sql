@@ -89,9 +89,14 @@ CREATE TABLE logs (
 );
 
 CREATE TABLE log_pieces (
-    build BIGINT NOT NULL REFERENCES builds (id) ON DELETE CASCADE,
-    seq   BIGINT NOT NULL,
-    text  TEXT NOT NULL,
+    build  BIGINT NOT NULL REFERENCES builds (id) ON DELETE CASCADE,
+    seq    BIGINT NOT NULL,
+    at     BIGINT NOT NULL,
+    stage  TEXT NOT NULL,
+    name   TEXT NOT NULL,
+    step   TEXT NOT NULL,
+    stderr BOOLEAN NOT NULL,
+    text   TEXT NOT NULL,
     PRIMARY KEY (build, seq)
 );
 
