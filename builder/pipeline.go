@@ -170,11 +170,12 @@ func (p *pipeline) build(ctx context.Context) (err error) {
 	var inst Instance
 	err = p.tell.stage(StageLaunch, "", func() (EventKind, string, error) {
 		inst, err = p.driver.Launch(ctx, LaunchSpec{
-			Build:     p.req.Build,
-			Base:      p.result.Base,
-			Layers:    p.result.Keys.Layers,
-			Isolation: p.isolation(),
-			DiskGiB:   p.req.Recipe.DiskGiB,
+			Build:      p.req.Build,
+			Base:       p.result.Base,
+			Layers:     p.result.Keys.Layers,
+			Isolation:  p.isolation(),
+			DiskGiB:    p.req.Recipe.DiskGiB,
+			WorkingDir: p.req.Recipe.WorkingDir,
 		})
 		if err != nil {
 			return Failed, "", inStage(err, StageLaunch, "", "the build instance did not start")

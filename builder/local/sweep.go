@@ -66,6 +66,9 @@ func sweepOne(ctx context.Context, dir string) (removed []string, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, lock.Release()) }()
+	if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
+		return nil, nil // its owner has just finished, or died before it began
+	}
 
 	killed, err := killMarked(ctx, filepath.Base(dir), func(comm string) bool { return !strings.HasPrefix(comm, "qemu-storage") })
 	removed = append(removed, killed...)

@@ -2,12 +2,11 @@ package local
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
-
-	"crypto/rand"
 
 	"github.com/seed-6db18919/ingot/builder/local/store"
 )
@@ -21,12 +20,11 @@ const marker = "INGOT_BUILD"
 const lockSuffix = ".lock"
 
 // workspace is a folder in which one instance or guest makes everything that it
-// makes: overlays, mount points, sockets. It belongs to the process that holds its lock, and is
-// removed by it, or by Sweep after that process has ended.
+// makes: overlays, mount points, sockets. It belongs to the process that holds its
+// lock, and is removed by it, or by Sweep after that process has ended.
 type workspace struct {
-	build string
-	dir   string
-	lock  *store.Lock
+	dir  string
+	lock *store.Lock
 }
 
 // newWorkspace makes the folder. Its name begins with the build's id, for people.
@@ -39,7 +37,7 @@ func (d *Driver) newWorkspace(ctx context.Context, build string) (*workspace, er
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, errors.Join(err, lock.Release())
 	}
-	return &workspace{build: build, dir: dir, lock: lock}, nil
+	return &workspace{dir: dir, lock: lock}, nil
 }
 
 // env is all that a process that works for the workspace gets to see of our
