@@ -51,7 +51,7 @@ func TestProbe(t *testing.T) {
 		}
 		names[c.Name] = c
 	}
-	for _, name := range []string{"qemu-img", "qemu-system-x86_64", "mkfs.ext4", "disk space", "memory"} {
+	for _, name := range []string{"qemu-img", "qemu-storage-daemon", "qemu-system-x86_64", "mkfs.ext4", "disk space", "memory"} {
 		if c := names[name]; c.State == Missing {
 			t.Errorf("%s: %s (Debian package %s)", name, c.Detail, c.Package)
 		}

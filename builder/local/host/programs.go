@@ -17,6 +17,7 @@ type program struct {
 	pkg     string // the Debian package that brings it
 	version []string
 	needs   string // text that the version's output must contain
+	feature string // what that text stands for
 	file    string // instead of a program: a file that must be there
 	needed  bool
 	without string
@@ -25,7 +26,7 @@ type program struct {
 var programs = []program{
 	{name: "qemu-system-x86_64", pkg: "qemu-system-x86", version: []string{"--version"}, needed: true, without: "images cannot be started, so they cannot be tested"},
 	{name: "qemu-img", pkg: "qemu-utils", version: []string{"--version"}, needed: true, without: "no disk can be made, read or converted"},
-	{name: "qemu-storage-daemon", pkg: "qemu-system-common", version: []string{"--help"}, needs: "type=fuse", needed: true, without: "qcow2 layers cannot be mounted, so container builds do not work"},
+	{name: "qemu-storage-daemon", pkg: "qemu-system-common", version: []string{"--help"}, needs: "fuse,id=", feature: "FUSE exports", needed: true, without: "qcow2 layers cannot be mounted, so container builds do not work"},
 	{name: "systemd-nspawn", pkg: "systemd-container", version: []string{"--version"}, needed: true, without: "container builds do not work"},
 	{name: "losetup", pkg: "mount", version: []string{"--version"}, needed: true, without: "layers cannot be mounted, so container builds do not work"},
 	{name: "mmdebstrap", pkg: "mmdebstrap", version: []string{"--version"}, without: "the parents debian-12 and debian-13 cannot be made; disk files still work as parents"},
@@ -75,10 +76,10 @@ func (p program) look(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("%s does not run: %w", path, err)
 	}
 	if !strings.Contains(string(out), p.needs) {
-		return "", fmt.Errorf("%s has no support for %s", path, p.needs)
+		return "", fmt.Errorf("%s has no support for %s", path, p.feature)
 	}
 	if p.needs != "" {
-		return "with " + p.needs, nil
+		return "with " + p.feature, nil
 	}
 	return version(string(out)), nil
 }
