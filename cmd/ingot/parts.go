@@ -37,7 +37,8 @@ func (o *globals) load() (config.Config, error) {
 	if path == "" {
 		path = defaultConfig
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			return config.Read(filepath.Join(stateHome(), defaultConfig), nil, os.Getenv)
+			defaults := []byte("repositories: []\n")
+			return config.Read(filepath.Join(stateHome(), defaultConfig), defaults, os.Getenv)
 		}
 	}
 	return config.Load(path, os.Getenv)
