@@ -21,7 +21,6 @@
 #	a writable /sys/fs/cgroup        systemd-nspawn makes a group per container
 #
 # Whoever may start builds has root on the host then: it is a machine for nothing else.
-# A daemon that uses only the ec2 driver needs none of it.
 #
 # Both images can be replaced, by mirrors or by images of your own.
 ARG GO_IMAGE=golang:1.26-bookworm

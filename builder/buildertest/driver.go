@@ -18,6 +18,7 @@ import (
 
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/component"
+	"github.com/seed-6db18919/ingot/builder/local/store"
 	"github.com/seed-6db18919/ingot/builder/recipe"
 )
 
@@ -136,6 +137,12 @@ func (d *Driver) Images() ([]builder.Image, error) {
 	}
 	return out, nil
 }
+
+// Warm does nothing.
+func (d *Driver) Warm(context.Context) error { return nil }
+
+// Prune finds nothing.
+func (d *Driver) Prune(context.Context, store.Keep) ([]string, error) { return nil, nil }
 
 // Sweep finds nothing.
 func (d *Driver) Sweep(context.Context) ([]string, error) { return nil, nil }

@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"sync"
 
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/agent"
 	"github.com/seed-6db18919/ingot/builder/component"
 	"github.com/seed-6db18919/ingot/builder/local/guest"
-	"github.com/seed-6db18919/ingot/builder/local/host"
 	"github.com/seed-6db18919/ingot/builder/local/mount"
 )
 
@@ -64,36 +62,6 @@ func (m *machine) powerOff(ctx context.Context) error {
 // close ends the machine, however it is.
 func (m *machine) close(ctx context.Context) error {
 	return errors.Join(m.guest.Close(ctx), m.client.Close())
-}
-
-// accelerator is how guests run on this host, found out once.
-func (d *Driver) accelerator(ctx context.Context) (guest.Accel, error) {
-	return d.accel.get(ctx, d)
-}
-
-// accelOnce remembers the answer. A probe that was cut short is repeated.
-type accelOnce struct {
-	mu    sync.Mutex
-	known guest.Accel
-}
-
-func (o *accelOnce) get(ctx context.Context, d *Driver) (guest.Accel, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.known != "" {
-		return o.known, nil
-	}
-	want := d.cfg.Accelerator
-	if want == "" {
-		want = "auto"
-	}
-	name, why, err := host.Accelerator(ctx, want)
-	if err != nil {
-		return "", err
-	}
-	d.log.WithField("accelerator", name).Infof("guests run with %s: %s", name, why)
-	o.known = guest.Accel(name)
-	return o.known, nil
 }
 
 // inject puts the agent into a mounted disk.

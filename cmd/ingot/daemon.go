@@ -13,6 +13,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
+	"github.com/seed-6db18919/ingot/builder/local/store"
 	"github.com/seed-6db18919/ingot/config"
 	"github.com/seed-6db18919/ingot/internal/ledger"
 	"github.com/seed-6db18919/ingot/reporter"
@@ -34,6 +35,9 @@ leaves behind is found by the next start.`,
 			cfg, err := o.load()
 			if err != nil {
 				return err
+			}
+			if len(cfg.Repositories) == 0 {
+				return errors.New("no repositories are configured, so there is nothing to watch: name a configuration with -c, or write ingot.yaml")
 			}
 			log, err := newLog(c.ErrOrStderr(), cfg.Log)
 			if err != nil {
@@ -195,7 +199,7 @@ func (d *daemon) work(ctx context.Context) error {
 		service{"watcher", d.group.Run},
 		service{"calendar", d.calendar.Run},
 		service{"approvals", d.watchApprovals},
-		service{"sweeper", d.sweep},
+		service{"house", d.keepHouse},
 	)
 	d.log.Info("stopping: running builds go back to the queue, reports go out")
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
@@ -216,23 +220,38 @@ func (d *daemon) workers() ledger.Workers {
 	return ledger.Workers{Build: shop.build, Report: post.deliver, MaxBuilds: d.cfg.Builds.Workers}
 }
 
-// sweep removes now and then what crashed processes left on this host.
-func (d *daemon) sweep(ctx context.Context) error {
-	tick := time.NewTicker(5 * time.Minute)
-	defer tick.Stop()
+// keepHouse does ahead what the first build would wait for, then removes now and
+// then what crashed processes left on this host, and layers that nobody needs.
+func (d *daemon) keepHouse(ctx context.Context) error {
+	if err := d.parts.driver.Warm(ctx); err != nil && ctx.Err() == nil {
+		d.log.WithError(err).Warn("how guests run on this host could not be found out")
+	}
+	sweep, prune := time.NewTicker(5*time.Minute), time.NewTicker(6*time.Hour)
+	defer sweep.Stop()
+	defer prune.Stop()
 	for {
+		var removed []string
+		var err error
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
-			if removed, err := d.parts.driver.Sweep(ctx); err != nil {
-				d.log.WithError(err).Warn("sweep")
-			} else if len(removed) > 0 {
-				d.log.WithField("removed", len(removed)).Warn("removed what a crashed build left behind")
-			}
+		case <-sweep.C:
+			removed, err = d.parts.driver.Sweep(ctx)
+		case <-prune.C:
+			removed, err = d.parts.driver.Prune(ctx, store.Keep{Age: layerAge})
+		}
+		switch {
+		case err != nil:
+			d.log.WithError(err).Warn("what is not needed any more could not be removed")
+		case len(removed) > 0:
+			d.log.WithField("removed", len(removed)).Info("removed what is not needed any more")
 		}
 	}
 }
+
+// layerAge is how long a layer is kept that no image is made of: the build after a
+// failed one wants it.
+const layerAge = 14 * 24 * time.Hour
 
 // serve answers the dashboard, health checks, metrics and webhooks until ctx ends.
 func (d *daemon) serve(ctx context.Context) error {
@@ -264,7 +283,11 @@ func (d *daemon) serve(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() {
 		down, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
-		closed <- server.Shutdown(down)
+		err := server.Shutdown(down)
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = server.Close() // a client that dawdles is not waited for
+		}
+		closed <- err
 	})
 	defer stop()
 	if err := server.Serve(d.listener); !errors.Is(err, http.ErrServerClosed) {

@@ -19,6 +19,7 @@ import (
 	"github.com/seed-6db18919/ingot/builder/gallery"
 	"github.com/seed-6db18919/ingot/builder/local"
 	"github.com/seed-6db18919/ingot/builder/local/disk"
+	"github.com/seed-6db18919/ingot/builder/local/store"
 	"github.com/seed-6db18919/ingot/builder/recipe"
 	"github.com/seed-6db18919/ingot/config"
 	"github.com/seed-6db18919/ingot/internal/ledger"
@@ -72,6 +73,10 @@ func (o *globals) open(ctx context.Context) (*parts, error) {
 type driver interface {
 	builder.Driver
 	Images() ([]builder.Image, error)
+	// Warm does ahead what the first build would wait for.
+	Warm(ctx context.Context) error
+	// Prune removes layers that no image needs and no build uses.
+	Prune(ctx context.Context, keep store.Keep) (keys []string, err error)
 }
 
 // parts are the ledger and the driver, which almost every command needs.
