@@ -7,10 +7,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // The accelerators that a guest can be started with.
@@ -92,22 +93,19 @@ func probeKVM(ctx context.Context) error {
 }
 
 func runBootSector(ctx context.Context, accel string, limit time.Duration) (err error) {
-	dir, err := os.MkdirTemp("", "ingot-probe-")
+	disk, err := inMemory(bootSector)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	disk := filepath.Join(dir, "boot.raw")
-	if err := os.WriteFile(disk, bootSector, 0o600); err != nil {
-		return err
-	}
+	defer func() { err = errors.Join(err, disk.Close()) }()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var problem bytes.Buffer
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-accel", accel, "-machine", "pc", "-m", "16", "-smp", "1",
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-device", "isa-debug-exit,iobase=0xf4,iosize=0x01",
-		"-drive", "file="+strings.ReplaceAll(disk, ",", ",,")+",format=raw,if=ide,readonly=off,snapshot=on")
+		"-drive", "file=/proc/self/fd/3,format=raw,if=ide")
+	cmd.ExtraFiles = []*os.File{disk} // number 3
 	cmd.Stderr = &problem
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.WaitDelay = probeTime
@@ -123,6 +121,20 @@ func runBootSector(ctx context.Context, accel string, limit time.Duration) (err 
 	default:
 		return err
 	}
+}
+
+// inMemory is a file that has no name, so that nothing is left of it when this
+// process is killed.
+func inMemory(content []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate("ingot-probe", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	f := os.NewFile(uintptr(fd), "ingot-probe")
+	if _, err := f.Write(content); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 func firstLine(s string) string {
