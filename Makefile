@@ -42,8 +42,8 @@ check: ## Format and vet
 	$(GO) vet ./...
 
 .PHONY: bench
-bench: packages-host packages-bench build ## Measure against peers in the same run, print ratios
-	scripts/bench.sh
+bench: packages-host packages-bench build ## Measure against peers in the same run, print ratios (ARGS=-h: what to choose)
+	scripts/bench.sh $(ARGS)
 
 .PHONY: packages-host packages-test packages-bench
 packages-host packages-test packages-bench: packages-%:

@@ -53,6 +53,7 @@ var rules = []struct {
 	{"internal/ledger", []string{"internal/ledger", "watcher", "builder", "reporter"}, "the ledger stores what the leaves declare"},
 	{"internal/yamldoc", nil, "a shared noun imports nothing of ours"},
 	{"internal/githubfake", nil, "a fake must not share code with what it tests"},
+	{"internal/bench", []string{"builder", "reporter", "examples"}, "the benchmark drives the programs from outside and only reads what they print"},
 	{"internal/house", nil, "rules have no code"},
 	{"examples", nil, "examples are data"},
 }
