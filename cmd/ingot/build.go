@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,7 +23,7 @@ func buildCommand(o *globals) *cobra.Command {
 		Short: "Build and test one recipe of the working tree",
 		Long: `Builds the recipe in a file, as it is in the working tree, and tests its image. What an earlier build
 made under the same content is reused, also the daemon's. A parent recipe of the same tree is built first.`,
-		Args: cobra.ExactArgs(1),
+		Args: exactly(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			h.out = c.OutOrStdout()
 			return h.run(c.Context(), o, args[0])
@@ -40,6 +41,7 @@ type byHand struct {
 	isolation     string
 	out           io.Writer
 
+	root  string
 	parts *parts
 	tree  *recipe.DirTree
 	set   *recipe.Set
@@ -53,7 +55,8 @@ func (h *byHand) run(ctx context.Context, o *globals, path string) error {
 	if err != nil {
 		return err
 	}
-	if h.tree, err = recipe.OpenDir(where.root); err != nil {
+	h.root = where.root
+	if h.tree, err = recipe.OpenDir(h.root); err != nil {
 		return err
 	}
 	defer h.tree.Close()
@@ -62,7 +65,7 @@ func (h *byHand) run(ctx context.Context, o *globals, path string) error {
 	if h.set, err = recipe.Load(ctx, h.tree, options); err != nil {
 		return err
 	}
-	r, err := h.pick(where.path)
+	r, err := h.pick(path, where.path)
 	if err != nil {
 		return err
 	}
@@ -75,18 +78,20 @@ func (h *byHand) run(ctx context.Context, o *globals, path string) error {
 }
 
 // pick finds the recipe of a file. What is wrong with other documents is not
-// this build's business.
-func (h *byHand) pick(path string) (*recipe.Recipe, error) {
-	for _, r := range h.set.Recipes {
-		if r.Path == path {
-			return r, nil
-		}
-	}
+// this build's business. written is the path as the user gave it.
+func (h *byHand) pick(written, path string) (*recipe.Recipe, error) {
 	if bad, ok := h.set.Invalid[path]; ok {
 		fmt.Fprintln(h.out, bad.Problems.Error())
 		return nil, errAuthor
 	}
-	return nil, fmt.Errorf("%s is no recipe: a recipe begins with apiVersion: %s and kind: ImageRecipe", path, recipe.APIVersion)
+	below := sortedRecipes(h.set.Within(path))
+	switch {
+	case len(below) == 1 && below[0].Path == path:
+		return below[0], nil
+	case len(below) > 0:
+		return nil, fmt.Errorf("%s is a folder; name the file of one recipe, such as %s", written, filepath.Join(h.root, below[0].Path))
+	}
+	return nil, fmt.Errorf("%s is no recipe: a recipe begins with apiVersion: %s and kind: ImageRecipe", written, recipe.APIVersion)
 }
 
 // build builds a recipe, and the recipe that it stands on before it.

@@ -254,7 +254,7 @@ func followStages(ctx context.Context, l *ledger.Ledger, build int64, show *term
 				continue
 			}
 			shown[key] = s
-			if !known && s.State != string(terminal.Reused) {
+			if !known && s.State != string(terminal.Reused) && s.State != string(terminal.Started) {
 				show.Update(terminal.Update{Kind: terminal.Started, Stage: s.Stage, Name: s.Name})
 			}
 			show.Update(stageUpdate(s))

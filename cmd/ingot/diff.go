@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 
 	git "github.com/go-git/go-git/v5"
@@ -11,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-6db18919/ingot/builder/recipe"
+	"github.com/seed-6db18919/ingot/internal/yamldoc"
 	"github.com/seed-6db18919/ingot/watcher"
 )
 
@@ -23,7 +27,7 @@ func diffCommand(o *globals) *cobra.Command {
 		Short: "Say what the daemon would build between two commits, and why",
 		Long: `Compares the recipes of two commits of the repository around the current folder, as the daemon
 does when a branch moves from OLD to NEW. Nothing is built.`,
-		Args: cobra.ExactArgs(2),
+		Args: exactly(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			decisions, err := diff(c, repo, paths, args[0], args[1], all)
 			if err != nil {
@@ -46,11 +50,16 @@ func diff(c *cobra.Command, folder string, paths []string, old, now string, all 
 	}
 	repository, err := git.PlainOpen(where.root)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", where.root, err)
+		return nil, fmt.Errorf("%s is in no Git repository: %w", where.root, err)
 	}
 	log := logrus.New()
 	log.SetOutput(c.ErrOrStderr())
-	w, err := watcher.New(watcher.Config{Name: "here", URL: where.root, Log: log})
+	// A repository on this machine is read where it is: nothing is mirrored or accepted.
+	w, err := watcher.New(watcher.Config{
+		Name: "here", URL: where.root, MirrorDir: os.TempDir(), Log: log,
+		Known:  func(context.Context) (map[string]string, error) { return nil, nil },
+		Accept: func(context.Context, watcher.Change) error { return nil },
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +67,7 @@ func diff(c *cobra.Command, folder string, paths []string, old, now string, all 
 	for i, name := range []string{old, now} {
 		hash, err := repository.ResolveRevision(plumbing.Revision(name))
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+			return nil, fmt.Errorf("%q is no commit of %s: %w", name, where.root, err)
 		}
 		if trees[i], err = w.Mirror().Tree(c.Context(), hash.String()); err != nil {
 			return nil, err
@@ -95,24 +104,33 @@ func showDecisions(c *cobra.Command, decisions []recipe.Decision, asJSON bool) e
 				Action  string   `json:"action"`
 				Why     []string `json:"why,omitempty"`
 				After   string   `json:"after,omitempty"`
-			}{d.Name, d.Path, string(d.Outcome), string(d.Action), d.Why, d.After}
+
+				Problems []yamldoc.Problem `json:"problems,omitempty"`
+			}{d.Name, d.Path, string(d.Outcome), string(d.Action), d.Why, d.After, problemsOf(d)}
 			if err := json.NewEncoder(c.OutOrStdout()).Encode(line); err != nil {
 				return err
 			}
 			continue
 		}
 		fmt.Fprintln(c.OutOrStdout(), d)
-		for _, p := range d.Problems {
+		for _, p := range problemsOf(d) {
 			fmt.Fprintln(c.OutOrStdout(), indent(p.String()))
-		}
-		for _, f := range d.Findings {
-			fmt.Fprintln(c.OutOrStdout(), indent(f.String()))
 		}
 	}
 	if len(decisions) == 0 && !asJSON {
 		fmt.Fprintln(c.OutOrStdout(), "no recipe is touched")
 	}
 	return err
+}
+
+// problemsOf is what an author should know about a recipe: why its documents are
+// invalid, or what is worth a remark.
+func problemsOf(d recipe.Decision) []yamldoc.Problem {
+	all := slices.Clone(d.Problems)
+	for _, f := range d.Findings {
+		all = append(all, f.Problem)
+	}
+	return all
 }
 
 func indent(text string) string { return "  " + strings.ReplaceAll(text, "\n", "\n  ") }

@@ -14,6 +14,8 @@ import (
 	_ "time/tzdata" // calendars name time zones, and small hosts have none
 
 	"github.com/spf13/cobra"
+
+	"github.com/seed-6db18919/ingot/reporter"
 )
 
 // version is set by the linker.
@@ -70,6 +72,9 @@ Exit codes: 0 all went well; 1 documents are wrong, or a component or test faile
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return fmt.Errorf("%w; `%s --help` lists the flags", err, c.CommandPath())
+	})
 	root.PersistentFlags().StringVarP(&o.config, "config", "c", "", "configuration `file` (default: ingot.yaml, if there is one)")
 	root.AddCommand(
 		daemonCommand(&o), demoCommand(),
@@ -79,4 +84,14 @@ Exit codes: 0 all went well; 1 documents are wrong, or a component or test faile
 		doctorCommand(&o),
 	)
 	return root
+}
+
+// exactly is cobra.ExactArgs with an answer that shows what is missing.
+func exactly(n int) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) != n {
+			return fmt.Errorf("%s given, %d needed: %s", reporter.Count(len(args), "argument"), n, c.UseLine())
+		}
+		return nil
+	}
 }

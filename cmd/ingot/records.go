@@ -1,10 +1,14 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,12 +27,18 @@ func buildsCommand(o *globals) *cobra.Command {
 		Short: "List the daemon's builds, newest first",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			f.State = reporter.State(state)
+			if state != "" && !slices.Contains(states, f.State) {
+				return fmt.Errorf("--state %s: there is no such state; there are %s", state, listed(states))
+			}
+			if err := checkLimit(f.Limit); err != nil {
+				return err
+			}
 			p, err := o.open(c.Context())
 			if err != nil {
 				return err
 			}
 			defer p.close()
-			f.State = reporter.State(state)
 			builds, err := p.ledger.Builds(c.Context(), f)
 			if err != nil {
 				return err
@@ -36,13 +46,17 @@ func buildsCommand(o *globals) *cobra.Command {
 			if asJSON {
 				return jsonLines(c.OutOrStdout(), builds)
 			}
+			if len(builds) == 0 {
+				_, err = fmt.Fprintln(c.OutOrStdout(), "no builds")
+				return err
+			}
 			_, err = io.WriteString(c.OutOrStdout(), terminal.BuildsTable(builds, time.Now(), terminalOptions(c.OutOrStdout())))
 			return err
 		},
 	}
 	c.Flags().StringVar(&f.Repository, "repository", "", "only of this repository")
 	c.Flags().StringVar(&f.Recipe, "recipe", "", "only of this recipe")
-	c.Flags().StringVar(&state, "state", "", "only in this state: queued, running, succeeded, failed, errored, …")
+	c.Flags().StringVar(&state, "state", "", "only in this state: "+listed(states))
 	c.Flags().IntVar(&f.Limit, "limit", 20, "how many")
 	c.Flags().BoolVar(&asJSON, "json", false, "JSON lines")
 	return c
@@ -56,6 +70,9 @@ func imagesCommand(o *globals) *cobra.Command {
 		Short: "List images, newest first",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if err := checkLimit(f.Limit); err != nil {
+				return err
+			}
 			p, err := o.open(c.Context())
 			if err != nil {
 				return err
@@ -67,6 +84,10 @@ func imagesCommand(o *globals) *cobra.Command {
 			}
 			if asJSON {
 				return jsonLines(c.OutOrStdout(), images)
+			}
+			if len(images) == 0 {
+				_, err = fmt.Fprintln(c.OutOrStdout(), "no images")
+				return err
 			}
 			_, err = io.WriteString(c.OutOrStdout(), terminal.ImagesTable(images, time.Now(), terminalOptions(c.OutOrStdout())))
 			return err
@@ -109,7 +130,7 @@ func logsCommand(o *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "logs BUILD",
 		Short: "Show the log of a build",
-		Args:  cobra.ExactArgs(1),
+		Args:  exactly(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			id, err := buildID(args[0])
 			if err != nil {
@@ -130,9 +151,9 @@ func logsCommand(o *globals) *cobra.Command {
 // logs prints a build's log. What comes out of a build is made safe for a
 // terminal: it may hold control sequences.
 func (p *parts) logs(c *cobra.Command, id int64, follow bool) error {
-	b, err := p.ledger.Build(c.Context(), id)
+	b, err := p.build(c.Context(), id)
 	if err != nil {
-		return fmt.Errorf("build %d: %w", id, err)
+		return err
 	}
 	for progress, err := range p.ledger.Follow(c.Context(), id, 0) {
 		if err != nil {
@@ -154,7 +175,7 @@ func rebuildCommand(o *globals) *cobra.Command {
 	return &cobra.Command{
 		Use:   "rebuild BUILD",
 		Short: "Have the daemon build the same recipe of the same commit again, with fresh packages",
-		Args:  cobra.ExactArgs(1),
+		Args:  exactly(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			id, err := buildID(args[0])
 			if err != nil {
@@ -165,9 +186,9 @@ func rebuildCommand(o *globals) *cobra.Command {
 				return err
 			}
 			defer p.close()
-			b, err := p.ledger.Build(c.Context(), id)
+			b, err := p.build(c.Context(), id)
 			if err != nil {
-				return fmt.Errorf("build %d: %w", id, err)
+				return err
 			}
 			if b.Action == reporter.ActionCheck {
 				return fmt.Errorf("build %d only said what is wrong with %s; push a correction", id, b.RecipePath)
@@ -208,7 +229,7 @@ func approveCommand(o *globals) *cobra.Command {
 		Long: `Lets all builds of the commit start that the build is for. It is the operator's word; on the code
 host, somebody with write permission says the same by an approving review of that commit, or by a comment with
 the line "/ingot build COMMIT".`,
-		Args: cobra.ExactArgs(1),
+		Args: exactly(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			id, err := buildID(args[0])
 			if err != nil {
@@ -219,9 +240,12 @@ the line "/ingot build COMMIT".`,
 				return err
 			}
 			defer p.close()
-			b, err := p.ledger.Build(c.Context(), id)
+			b, err := p.build(c.Context(), id)
 			if err != nil {
-				return fmt.Errorf("build %d: %w", id, err)
+				return err
+			}
+			if b.State != reporter.Approval {
+				return fmt.Errorf("build %d waits for no approval: it is %s", id, b.State)
 			}
 			n, err := p.ledger.Approve(c.Context(), b.Repository, b.PullRequest, b.Commit, by)
 			if err != nil {
@@ -239,7 +263,7 @@ func cancelCommand(o *globals) *cobra.Command {
 	return &cobra.Command{
 		Use:   "cancel BUILD",
 		Short: "Cancel a build that waits or runs",
-		Args:  cobra.ExactArgs(1),
+		Args:  exactly(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			id, err := buildID(args[0])
 			if err != nil {
@@ -250,9 +274,51 @@ func cancelCommand(o *globals) *cobra.Command {
 				return err
 			}
 			defer p.close()
-			return p.ledger.Cancel(c.Context(), id)
+			b, err := p.build(c.Context(), id)
+			if err != nil {
+				return err
+			}
+			err = p.ledger.Cancel(c.Context(), id)
+			if errors.Is(err, ledger.ErrFinal) {
+				return fmt.Errorf("build %d has ended already: it is %s", id, b.State)
+			}
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(c.OutOrStdout(), "build %d is cancelled; one that runs ends in a moment\n", id)
+			return err
 		},
 	}
+}
+
+// states are those that a build can be in, in the order of its life.
+var states = []reporter.State{
+	reporter.Waiting, reporter.Approval, reporter.Queued, reporter.Running, reporter.Succeeded,
+	reporter.Failed, reporter.Errored, reporter.Cancelled, reporter.Superseded,
+}
+
+func listed(states []reporter.State) string {
+	words := make([]string, len(states))
+	for i, s := range states {
+		words[i] = string(s)
+	}
+	return strings.Join(words, ", ")
+}
+
+func checkLimit(limit int) error {
+	if limit < 1 {
+		return fmt.Errorf("--limit %d: at least 1 is shown", limit)
+	}
+	return nil
+}
+
+// build looks up a build that a command names.
+func (p *parts) build(ctx context.Context, id int64) (reporter.Build, error) {
+	b, err := p.ledger.Build(ctx, id)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return b, fmt.Errorf("there is no build %d; `ingot builds` lists them", id)
+	}
+	return b, err
 }
 
 func buildID(text string) (int64, error) {

@@ -3,14 +3,17 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/seed-6db18919/ingot/builder/recipe"
+	"github.com/seed-6db18919/ingot/internal/yamldoc"
 )
 
 func validateCommand(o *globals) *cobra.Command {
@@ -30,24 +33,25 @@ and shows each mistake with file, line and column. Nothing is built.`,
 			if err != nil {
 				return err
 			}
-			return showProblems(c.OutOrStdout(), set, asJSON)
+			return showProblems(c.OutOrStdout(), at, set, asJSON)
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "problems as JSON")
 	return c
 }
 
-func showProblems(w io.Writer, set *recipe.Set, asJSON bool) error {
+func showProblems(w io.Writer, at string, set *recipe.Set, asJSON bool) error {
 	problems := set.Problems()
 	switch {
+	case len(problems) == 0 && len(set.Recipes) == 0:
+		return fmt.Errorf("no recipe at or below %s: a recipe begins with apiVersion: %s and kind: ImageRecipe", at, recipe.APIVersion)
 	case asJSON:
-		if err := json.NewEncoder(w).Encode(append(problems[:0:0], problems...)); err != nil {
+		// Without problems it is an empty list, not null.
+		if err := json.NewEncoder(w).Encode(append(yamldoc.Problems{}, problems...)); err != nil {
 			return err
 		}
 	case len(problems) > 0:
 		fmt.Fprintln(w, problems.Error())
-	case len(set.Recipes) == 0:
-		fmt.Fprintln(w, "no recipes found")
 	default:
 		for _, r := range sortedRecipes(set) {
 			fmt.Fprintf(w, "%s: %s %s is valid\n", r.Path, r.Name, r.Version)
@@ -61,40 +65,59 @@ func showProblems(w io.Writer, set *recipe.Set, asJSON bool) error {
 
 // place is where a path of the command line lies in a repository.
 type place struct {
-	root string // the working tree; the folder itself when there is no repository around it
+	root string // the working tree around it
 	path string // below it, slash-separated
 }
 
 // placeOf finds the working tree around a path, so that recipes may refer to
-// everything in their repository and to nothing outside of it.
+// everything in their repository and to nothing outside of it. Where there is no
+// repository, the current folder stands for it, or else the path's own.
 func placeOf(at string) (place, error) {
 	abs, err := filepath.Abs(at)
 	if err != nil {
 		return place{}, err
 	}
 	info, err := os.Stat(abs)
+	if errors.Is(err, fs.ErrNotExist) {
+		return place{}, fmt.Errorf("%s does not exist", at)
+	}
 	if err != nil {
 		return place{}, err
 	}
-	folder := abs
+	root := abs
 	if !info.IsDir() {
-		folder = filepath.Dir(abs)
+		root = filepath.Dir(abs)
 	}
-	root := folder
-	for dir := folder; ; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, ".git")); err == nil {
-			root = dir
-			break
-		}
-		if dir == filepath.Dir(dir) {
-			break
-		}
+	if tree, ok := workingTree(root); ok {
+		root = tree
+	} else if here, err := os.Getwd(); err == nil && within(here, root) {
+		root = here
 	}
 	rel, err := filepath.Rel(root, abs)
 	if err != nil {
 		return place{}, err
 	}
 	return place{root: root, path: filepath.ToSlash(rel)}, nil
+}
+
+// workingTree is the nearest folder at or above dir that Git works in.
+func workingTree(dir string) (string, bool) {
+	for {
+		if _, err := os.Stat(filepath.Join(dir, ".git")); err == nil {
+			return dir, true
+		}
+		above := filepath.Dir(dir)
+		if above == dir {
+			return "", false
+		}
+		dir = above
+	}
+}
+
+// within tells whether a path is a folder, or below it.
+func within(folder, path string) bool {
+	rel, err := filepath.Rel(folder, path)
+	return err == nil && filepath.IsLocal(rel)
 }
 
 // loadByHand reads the recipes at or below a path of the host.
