@@ -148,27 +148,33 @@ func logsCommand(o *globals) *cobra.Command {
 	return c
 }
 
-// logs prints a build's log. What comes out of a build is made safe for a
-// terminal: it may hold control sequences.
+// logs prints a build's log: what there is, or everything until the build has ended.
 func (p *parts) logs(c *cobra.Command, id int64, follow bool) error {
-	b, err := p.build(c.Context(), id)
-	if err != nil {
+	if _, err := p.build(c.Context(), id); err != nil {
 		return err
 	}
-	for progress, err := range p.ledger.Follow(c.Context(), id, 0) {
-		if err != nil {
-			return err
-		}
-		for _, piece := range progress.Pieces {
-			if _, err := io.WriteString(c.OutOrStdout(), reporter.Plain(piece.Text)); err != nil {
+	text := &logText{out: c.OutOrStdout()}
+	if follow {
+		for progress, err := range p.ledger.Follow(c.Context(), id, 0) {
+			if err != nil {
+				return err
+			}
+			if err := text.printAll(progress.Pieces); err != nil {
 				return err
 			}
 		}
-		if !follow && !b.State.Final() {
-			break
-		}
+		return nil
 	}
-	return nil
+	for after := int64(0); ; {
+		pieces, err := p.ledger.Log(c.Context(), id, after, 1<<20)
+		if err != nil || len(pieces) == 0 {
+			return err
+		}
+		if err := text.printAll(pieces); err != nil {
+			return err
+		}
+		after = pieces[len(pieces)-1].ID
+	}
 }
 
 func rebuildCommand(o *globals) *cobra.Command {

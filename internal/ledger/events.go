@@ -121,39 +121,44 @@ func capped(text string) string {
 	return strings.ToValidUTF8(text[:maxStageText], "") + "…"
 }
 
-// addToLog adds what an event says: output as it is, and a line of ours for
-// everything that a reader would look for.
+// addToLog adds what an event says: output as it is, and a line for what else a
+// reader would look for. Where a piece comes from stands beside it, not in it.
 func addToLog(log []reporter.LogPiece, e builder.Event) []reporter.LogPiece {
 	piece := reporter.LogPiece{Time: e.Time, Stage: string(e.Stage), Name: e.Name, Step: e.Step, Stderr: e.Stderr, Text: e.Text}
 	if e.Kind != builder.Output {
 		piece.Text = eventLine(e)
-		if last := len(log) - 1; last >= 0 && !strings.HasSuffix(log[last].Text, "\n") {
-			log[last].Text += "\n"
-		}
 	}
-	if last := len(log) - 1; last >= 0 && samePlace(log[last], piece) {
-		log[last].Text += piece.Text
+	if piece.Text == "" {
 		return log
 	}
-	return append(log, piece)
+	last := len(log) - 1
+	if last < 0 || !samePlace(log[last], piece) {
+		return append(log, piece)
+	}
+	if e.Kind != builder.Output && !strings.HasSuffix(log[last].Text, "\n") {
+		log[last].Text += "\n"
+	}
+	log[last].Text += piece.Text
+	return log
 }
 
 func samePlace(a, b reporter.LogPiece) bool {
 	return a.Stage == b.Stage && a.Name == b.Name && a.Step == b.Step && a.Stderr == b.Stderr
 }
 
+// eventLine is what an event other than output adds to the log; empty: nothing.
 func eventLine(e builder.Event) string {
-	where := string(e.Stage)
-	for _, part := range []string{e.Name, e.Step} {
-		if part != "" {
-			where += " " + part
-		}
-	}
 	text := strings.TrimRight(e.Text, "\n")
-	if text != "" {
-		text = ": " + text
+	switch {
+	case e.Kind == builder.Started, e.Kind == builder.Succeeded && text == "":
+		return ""
+	case e.Kind == builder.Succeeded:
+		return text + "\n"
+	case text == "":
+		return string(e.Kind) + "\n"
+	default:
+		return string(e.Kind) + ": " + text + "\n"
 	}
-	return fmt.Sprintf("== %s %s%s\n", where, e.Kind, text)
 }
 
 func saveStage(ctx context.Context, t tx, build int64, s *stageChange) error {

@@ -71,7 +71,7 @@ func TestRecordKeepsStagesAndLog(t *testing.T) {
 				wantProgress(t, l, id)
 				log := logOf(t, l, id)
 				for _, want := range []string{
-					"Reading package lists…\n", "no such \uFFFD\uFFFD file", "== build site build/Copy failed: exit status 1\n",
+					"Reading package lists…\n", "no such \uFFFD\uFFFD file", "failed: exit status 1\n",
 				} {
 					if strings.Count(log, want) != 1 {
 						t.Errorf("%d × %q in %q", strings.Count(log, want), want, log)
