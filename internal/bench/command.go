@@ -24,8 +24,8 @@ type command struct {
 // patience is what a program gets to clean up after itself once it was told to end.
 const patience = time.Minute
 
-// run runs the program in a process group of its own. When ctx ends it is told to
-// end, with all that it has started, and gets time to clean up.
+// run runs the program in a process group of its own. When ctx ends the group is
+// interrupted, as by Ctrl-C, after which even mkosi cleans up, and gets time to do so.
 func (c command) run(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, c.name, c.args...)
 	cmd.Dir, cmd.Env = c.dir, append(os.Environ(), c.env...)
@@ -35,7 +35,7 @@ func (c command) run(ctx context.Context) error {
 		cmd.Stdout = c.stdout
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
 	cmd.WaitDelay = patience
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%s %s: %w\n%s", c.name, strings.Join(c.args, " "), err, said)

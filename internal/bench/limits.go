@@ -3,8 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -78,13 +76,9 @@ func mountOnce(ctx context.Context, disk, dir string) (time.Duration, error) {
 
 // plainBoot starts the image as somebody would by hand, and waits for the login prompt.
 func (b *bench) plainBoot(ctx context.Context) (time.Duration, error) {
-	accelerator, err := b.accelerator(ctx)
-	if err != nil {
-		return 0, err
-	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-accel", accelerator, "-m", "1024", "-smp", "2", "-snapshot",
+	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-accel", b.accelerator, "-m", "1024", "-smp", "2", "-snapshot",
 		"-drive", "if=virtio,format=qcow2,file="+b.image, "-display", "none", "-nic", "none", "-serial", "stdio", "-monitor", "none")
 	cmd.Env = append(os.Environ(), "TMPDIR="+b.dir)
 	console, err := cmd.StdoutPipe()
@@ -117,31 +111,4 @@ func waitFor(r io.Reader, text string) error {
 		}
 		seen = seen[max(0, len(seen)-len(text)):]
 	}
-}
-
-// accelerator is kvm where ingot would use it too.
-func (b *bench) accelerator(ctx context.Context) (string, error) {
-	config := filepath.Join(b.dir, "doctor.yaml")
-	if err := os.WriteFile(config, []byte("dataDir: "+b.dir+"\nrepositories: []\n"), 0o600); err != nil {
-		return "", err
-	}
-	text, err := command{name: b.ingot(), args: []string{"-c", config, "doctor", "--json"}}.output(ctx)
-	if err != nil {
-		return "", err
-	}
-	var report struct {
-		Checks []struct{ Name, State string } `json:"checks"`
-	}
-	if err := json.Unmarshal([]byte(text), &report); err != nil {
-		return "", fmt.Errorf("ingot doctor: %w", err)
-	}
-	for _, c := range report.Checks {
-		if c.Name == "KVM" {
-			if c.State == "ok" {
-				return "kvm", nil
-			}
-			return "tcg", nil
-		}
-	}
-	return "", errors.New("ingot doctor says nothing about KVM")
 }

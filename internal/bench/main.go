@@ -41,6 +41,8 @@ type bench struct {
 	dir    string        // of this run; removed at its end
 	out    io.Writer
 
+	accelerator string // of QEMU: kvm or tcg
+
 	// What the builds by hand have found; empty when they were left out.
 	ours  map[string]time.Duration // medians, by the names of byhand.go
 	image string                   // a finished image: a disk file
@@ -85,7 +87,10 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
 
-	fmt.Fprintln(out, machine(ctx))
+	if b.accelerator, err = b.probe(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintln(out, b.machine(ctx))
 	var failed []string
 	for _, p := range chosen {
 		if err := b.one(ctx, p); err != nil {

@@ -29,11 +29,7 @@ func (b *bench) packer(ctx context.Context) ([]table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the parent image for packer: %w", err)
 	}
-	accelerator, err := b.accelerator(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := writeTemplate(dir, parent, key, accelerator); err != nil {
+	if err := writeTemplate(dir, parent, key, b.accelerator); err != nil {
 		return nil, err
 	}
 	theirs, err := command{
@@ -45,7 +41,7 @@ func (b *bench) packer(ctx context.Context) ([]table, error) {
 	}
 	addPeer(&t, "Debian 12 → nginx, page, service", b.ours[toImage], theirs)
 	addPeer(&t, "only the page changed (packer: the same again)", b.ours[lastToImage], theirs)
-	t.note("%s, qemu builder, accelerator %s, 2 CPUs, overlay on the parent, no boot wait, no compaction; one run.", firstLine(ctx, "packer", "version"), accelerator)
+	t.note("%s, qemu builder, accelerator %s, 2 CPUs, overlay on the parent, no boot wait, no compaction; one run.", firstLine(ctx, "packer", "version"), b.accelerator)
 	return []table{t}, nil
 }
 
