@@ -73,6 +73,10 @@ func (h *byHand) run(ctx context.Context, o *globals, path string) error {
 		return err
 	}
 	defer h.parts.close()
+	// There may be no daemon that does this.
+	if _, err := h.parts.driver.Sweep(ctx); err != nil {
+		return fmt.Errorf("remove what an earlier process left: %w", err)
+	}
 	_, err = h.build(ctx, r)
 	return err
 }
@@ -121,7 +125,11 @@ func (h *byHand) build(ctx context.Context, r *recipe.Recipe) (*builder.Image, e
 			return nil, err
 		}
 	}
-	return result.Image, show.finish(summaryOf(r, result, err, show.stages, start))
+	b := summaryOf(r, result, err, show.stages, start)
+	if err != nil && ctx.Err() != nil {
+		b.State, b.Failure = reporter.Cancelled, nil // whatever broke off with it
+	}
+	return result.Image, show.finish(b)
 }
 
 // parent is the image of the recipe that r stands on: built from this tree when

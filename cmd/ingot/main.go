@@ -34,10 +34,20 @@ const (
 var errAuthor = errors.New("the documents or the build did not pass")
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), stopSignals()...)
 	defer stop()
 	context.AfterFunc(ctx, stop) // the second signal ends the process at once, as without us
 	os.Exit(run(ctx, os.Args[1:]))
+}
+
+// stopSignals are those that end the program in order. A terminal that is closed is
+// one of them, unless nohup was asked to outlive it.
+func stopSignals() []os.Signal {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
 }
 
 // run is the whole program without its process.
