@@ -73,6 +73,9 @@ func (h *byHand) run(ctx context.Context, o *globals, path string) error {
 		return err
 	}
 	defer h.parts.close()
+	if err := asRoot(); err != nil {
+		return err
+	}
 	// There may be no daemon that does this.
 	if _, err := h.parts.driver.Sweep(ctx); err != nil {
 		return fmt.Errorf("remove what an earlier process left: %w", err)
@@ -129,7 +132,7 @@ func (h *byHand) build(ctx context.Context, r *recipe.Recipe) (*builder.Image, e
 	if err != nil && ctx.Err() != nil {
 		b.State, b.Failure = reporter.Cancelled, nil // whatever broke off with it
 	}
-	return result.Image, show.finish(b)
+	return result.Image, show.finish(b, err)
 }
 
 // parent is the image of the recipe that r stands on: built from this tree when
@@ -220,8 +223,9 @@ func (d *display) fold(e builder.Event) {
 	d.stages = append(d.stages, reporter.Stage{Stage: string(e.Stage), Name: e.Name, State: string(e.Kind), Text: e.Text, Started: e.Time, Finished: e.Time})
 }
 
-// finish shows the outcome and returns what the command ends with.
-func (d *display) finish(b reporter.Build) error {
+// finish shows the outcome and returns what the command ends with. Whoever builds by
+// hand is the operator too, and is told the cause of what is not the recipe's fault.
+func (d *display) finish(b reporter.Build, cause error) error {
 	if d.failed != nil {
 		return d.failed
 	}
@@ -249,6 +253,6 @@ func (d *display) finish(b reporter.Build) error {
 	case reporter.Failed:
 		return errAuthor
 	default:
-		return fmt.Errorf("the build of %s ended in an error", b.Recipe)
+		return fmt.Errorf("the build of %s could not be done: %w", b.Recipe, cause)
 	}
 }

@@ -105,77 +105,13 @@ func TestSlowClientDoesNotHoldTheDaemon(t *testing.T) {
 	}
 }
 
-// TestBuildByHandEndsClean interrupts a build by hand, kills another, and looks at
-// what a failing one tells.
-func TestBuildByHandEndsClean(t *testing.T) {
-	skipIfShort(t)
-	s := newIngotProcess(t)
-	lendParent(t, filepath.Join(s.dir, "cache"))
-	recipe := filepath.Join(s.repo.dir, "recipe.yaml")
-
-	for _, stop := range []syscall.Signal{syscall.SIGINT, syscall.SIGHUP} {
-		s.begin("build", recipe)
-		s.awaitHold()
-		before := s.workspaces()
-		s.signal(stop)
-		if state := s.wait(); state.ExitCode() != exitStopped {
-			t.Errorf("after %v: %v\n%s", stop, state, s.log)
-		}
-		for _, want := range []string{"held 1.0.0 cancelled", "ingot: stopped"} {
-			if !strings.Contains(s.log.String(), want) {
-				t.Errorf("after %v it does not say %q:\n%s", stop, want, s.log)
-			}
-		}
-		s.nothingLeftOf(append(before, s.dir))
-	}
-
-	s.begin("build", recipe)
-	s.awaitHold()
-	before := s.workspaces()
-	s.kill()
-
-	s.write(filepath.Join(s.repo.dir, "hold.yaml"), `name: hold
-schemaVersion: 1.0
-phases:
-  - name: build
-    steps:
-      - name: Explain
-        action: ExecuteBash
-        inputs: {commands: ["echo the disk is on fire; exit 7"]}
-`)
-	s.begin("build", recipe)
-	if state := s.wait(); state.ExitCode() != exitAuthor {
-		t.Errorf("of a failing component: %v", state)
-	}
-	for _, want := range []string{"✗ held 1.0.0 failed", "step Explain (ExecuteBash) failed: exit status 7", "│ the disk is on fire", "see hold.yaml, phase build, step Explain"} {
-		if !strings.Contains(s.log.String(), want) {
-			t.Errorf("a failure does not say %q:\n%s", want, s.log)
-		}
-	}
-	s.nothingLeftOf(append(before, s.dir))
-
-	s.begin("build", "--json", recipe)
-	if state := s.wait(); state.ExitCode() != exitAuthor {
-		t.Errorf("of a failing component: %v", state)
-	}
-	var last struct{ Kind, State string }
-	for line := range strings.Lines(s.log.String()) {
-		must(t, json.Unmarshal([]byte(line), &last))
-	}
-	if last.Kind != "result" || last.State != "failed" {
-		t.Errorf("the last line of JSON is not the result: %s", s.log)
-	}
-	if left := append(s.workspaces(), namesIn(t, s.temp)...); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
-	}
-}
-
 // ingotProcess is ingot as a process, on a repository of its own with one recipe, whose component runs until the test ends it.
 type ingotProcess struct {
 	*testing.T
 	dir, temp, config string
 	repo              *sampleRepository
-	hold              string // how long the component sleeps: a number that nobody else has
+	hold              string   // how long the component sleeps: a number that nobody else has
+	env               []string // added to the environment
 	process           *exec.Cmd
 	log               *text
 }
@@ -235,7 +171,7 @@ func (s *ingotProcess) begin(args ...string) {
 	}
 	s.log = &text{}
 	s.process = exec.Command(program(s.T), append(args, "-c", s.config)...)
-	s.process.Env = append(os.Environ(), "TMPDIR="+s.temp)
+	s.process.Env = append(append(os.Environ(), "TMPDIR="+s.temp), s.env...)
 	s.process.Stdout, s.process.Stderr = s.log, s.log
 	must(s.T, s.process.Start())
 }

@@ -68,6 +68,9 @@ type daemon struct {
 
 // openDaemon connects everything that a configuration asks for; nothing runs yet.
 func openDaemon(ctx context.Context, cfg config.Config, log *logrus.Logger) (*daemon, error) {
+	if err := asRoot(); err != nil {
+		return nil, err
+	}
 	lock, err := lockDir(cfg.DataDir)
 	if err != nil {
 		return nil, err

@@ -69,6 +69,14 @@ func (o *globals) open(ctx context.Context) (*parts, error) {
 	return openParts(ctx, cfg, log)
 }
 
+// asRoot is asked before anything is built.
+func asRoot() error {
+	if os.Geteuid() != 0 {
+		return errors.New("images are built as root: disks are mounted and containers started; `ingot doctor` says what this host can do")
+	}
+	return nil
+}
+
 // driver is where images are made.
 type driver interface {
 	builder.Driver

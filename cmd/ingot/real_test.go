@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,11 +12,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/seed-6db18919/ingot/builder/local/disk"
 	"github.com/seed-6db18919/ingot/builder/local/disk/disktest"
+	"github.com/seed-6db18919/ingot/reporter"
 )
 
 // TestDemo is the main job on real parts, as `make demo ONCE=1` runs it: a commit
@@ -93,6 +96,145 @@ func watchDemo(t *testing.T, out io.Reader, data string) (shown string, workspac
 	must(t, lines.Err())
 	slices.Sort(workspaces)
 	return all.String(), slices.Compact(workspaces)
+}
+
+// TestCommandsReachTheDaemon cancels what another process builds, while a third one
+// follows its log.
+func TestCommandsReachTheDaemon(t *testing.T) {
+	skipIfShort(t)
+	s := newIngotProcess(t)
+	lendParent(t, filepath.Join(s.dir, "cache"))
+	commit, err := s.repo.commit("Add an image")
+	must(t, err)
+	s.start()
+	s.awaitHold()
+	before := s.workspaces()
+	if table := s.ingot("builds"); !strings.Contains(table, "running") || !strings.Contains(table, "held") {
+		t.Errorf("builds while one runs:\n%s", table)
+	}
+	follow := exec.Command(program(t), "logs", "--follow", "1", "-c", s.config)
+	followed := &text{}
+	follow.Stdout, follow.Stderr = followed, followed
+	must(t, follow.Start())
+	t.Cleanup(func() { follow.Process.Kill() }) // only where the test failed before its end
+
+	if out := s.ingot("cancel", "1"); !strings.Contains(out, "build 1 is cancelled") {
+		t.Errorf("cancel says %q", out)
+	}
+	s.eventually("the end of the build", func() bool { return s.builds()[0].State.Final() })
+	s.onlyBuild(commit, reporter.Cancelled)
+	if err := follow.Wait(); err != nil {
+		t.Errorf("ingot logs --follow: %v\n%s", err, followed)
+	}
+	s.nothingLeftOf(before)
+	if s.holder() != 0 {
+		t.Error("the component runs on")
+	}
+	for _, again := range []string{"cancel", "approve"} {
+		out, err := exec.Command(program(t), again, "1", "-c", s.config).CombinedOutput()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != exitOurs || !strings.Contains(string(out), "it is cancelled") {
+			t.Errorf("%s of what has ended: %v, %s", again, err, out)
+		}
+	}
+	s.signal(syscall.SIGTERM)
+	if state := s.wait(); state.ExitCode() != 0 {
+		t.Errorf("after SIGTERM: %v\n%s", state, s.log)
+	}
+}
+
+// TestBuildByHandEndsClean interrupts a build by hand, kills another, and looks at
+// what a failing one tells.
+func TestBuildByHandEndsClean(t *testing.T) {
+	skipIfShort(t)
+	s := newIngotProcess(t)
+	lendParent(t, filepath.Join(s.dir, "cache"))
+	recipe := filepath.Join(s.repo.dir, "recipe.yaml")
+
+	for _, stop := range []syscall.Signal{syscall.SIGINT, syscall.SIGHUP} {
+		s.begin("build", recipe)
+		s.awaitHold()
+		before := s.workspaces()
+		s.signal(stop)
+		if state := s.wait(); state.ExitCode() != exitStopped {
+			t.Errorf("after %v: %v\n%s", stop, state, s.log)
+		}
+		for _, want := range []string{"held 1.0.0 cancelled", "ingot: stopped"} {
+			if !strings.Contains(s.log.String(), want) {
+				t.Errorf("after %v it does not say %q:\n%s", stop, want, s.log)
+			}
+		}
+		s.nothingLeftOf(append(before, s.dir))
+	}
+
+	s.begin("build", recipe)
+	s.awaitHold()
+	before := s.workspaces()
+	s.kill()
+
+	s.write(filepath.Join(s.repo.dir, "hold.yaml"), `name: hold
+schemaVersion: 1.0
+phases:
+  - name: build
+    steps:
+      - name: Explain
+        action: ExecuteBash
+        inputs: {commands: ["echo the disk is on fire; exit 7"]}
+`)
+	s.begin("build", recipe)
+	if state := s.wait(); state.ExitCode() != exitAuthor {
+		t.Errorf("of a failing component: %v", state)
+	}
+	for _, want := range []string{"✗ held 1.0.0 failed", "step Explain (ExecuteBash) failed: exit status 7", "│ the disk is on fire", "see hold.yaml, phase build, step Explain"} {
+		if !strings.Contains(s.log.String(), want) {
+			t.Errorf("a failure does not say %q:\n%s", want, s.log)
+		}
+	}
+	s.nothingLeftOf(append(before, s.dir))
+
+	s.begin("build", "--json", recipe)
+	if state := s.wait(); state.ExitCode() != exitAuthor {
+		t.Errorf("of a failing component: %v", state)
+	}
+	var last struct{ Kind, State string }
+	for line := range strings.Lines(s.log.String()) {
+		must(t, json.Unmarshal([]byte(line), &last))
+	}
+	if last.Kind != "result" || last.State != "failed" {
+		t.Errorf("the last line of JSON is not the result: %s", s.log)
+	}
+	if left := append(s.workspaces(), namesIn(t, s.temp)...); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestOperatorIsToldTheCause takes the host's programs away: its operator learns what
+// is missing, and the author of the recipe that it is not theirs to mend.
+func TestOperatorIsToldTheCause(t *testing.T) {
+	skipIfShort(t)
+	s := newIngotProcess(t)
+	lendParent(t, filepath.Join(s.dir, "cache"))
+	s.env = []string{"PATH=" + s.temp}
+	const cause = "install the package qemu-utils"
+
+	s.begin("build", filepath.Join(s.repo.dir, "recipe.yaml"))
+	if state := s.wait(); state.ExitCode() != exitOurs || !strings.Contains(s.log.String(), cause) {
+		t.Errorf("by hand: %v\n%s", state, s.log)
+	}
+
+	commit, err := s.repo.commit("Add an image")
+	must(t, err)
+	s.start()
+	s.eventually("the end of the build", func() bool { b := s.builds(); return len(b) == 1 && b[0].State.Final() })
+	b := s.onlyBuild(commit, reporter.Errored)
+	if b.Failure == nil || strings.Contains(b.Failure.Reason, cause) {
+		t.Errorf("the author is told %+v", b.Failure)
+	}
+	s.awaitLog(cause)
+	s.signal(syscall.SIGTERM)
+	if state := s.wait(); state.ExitCode() != 0 {
+		t.Errorf("after SIGTERM: %v\n%s", state, s.log)
+	}
 }
 
 // workspacesOf names the workspaces of the local driver in a data folder.

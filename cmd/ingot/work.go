@@ -46,12 +46,12 @@ func (w *workshop) build(ctx context.Context, b reporter.Build) (ledger.Outcome,
 	if kept := w.keep(context.WithoutCancel(ctx), b, result); kept != nil {
 		err = errors.Join(err, kept)
 	}
-	outcome, err := failed(b, &result, err)
-	if err == nil && outcome.State == reporter.Errored {
-		log.WithField("reason", outcome.Failure.Reason).Error("build ended in an error")
+	outcome, undecided := failed(b, &result, err)
+	if undecided == nil && outcome.State == reporter.Errored {
+		log.WithError(err).Error("build ended in an error") // its cause is for the operator alone
 	}
 	log.WithField("state", outcome.State).Info("build ended")
-	return outcome, err
+	return outcome, undecided
 }
 
 // request puts together what the builder needs: the recipe as the commit has it,
