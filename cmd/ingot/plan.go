@@ -298,5 +298,26 @@ func findings(decision recipe.Decision) []reporter.Finding {
 	for _, f := range decision.Findings {
 		add(f.Problem, f.Blocking)
 	}
+	if decision.Recipe != nil {
+		for _, message := range notCarriedOut(decision.Recipe) {
+			add(yamldoc.Problem{File: decision.Path, Message: message}, false)
+		}
+	}
+	return out
+}
+
+// notCarriedOut names what a recipe asks for and the local driver does not do, so
+// that nobody waits for it.
+func notCarriedOut(r *recipe.Recipe) []string {
+	var out []string
+	if len(r.Exports) > 0 {
+		out = append(out, "exports are checked, but not made by this daemon")
+	}
+	if len(r.Distribution) > 0 {
+		out = append(out, "distribution is checked, but not carried out by the local driver")
+	}
+	if r.Infrastructure.KeepOnFailure {
+		out = append(out, "keepOnFailure is not supported by the local driver: the layers before the failure are kept, the instance is not")
+	}
 	return out
 }
