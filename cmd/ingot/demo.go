@@ -14,6 +14,7 @@ import (
 	git "github.com/go-git/go-git/v5"
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
+	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
 	"github.com/seed-6db18919/ingot/config"
@@ -44,21 +45,37 @@ the first becomes an image, the second changes the last component, the third bre
 type demo struct {
 	out     io.Writer
 	options terminal.Options
-	dir     string
+	cache   string // outlives the demonstration
+	dir     string // does not
 	repo    *sampleRepository
 	daemon  *daemon
 }
 
-func (d *demo) run(ctx context.Context, once bool) (err error) {
-	if d.dir, err = os.MkdirTemp("", "ingot-demo-"); err != nil {
+func (d *demo) run(ctx context.Context, once bool) error {
+	user, err := os.UserCacheDir()
+	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(d.dir)) }()
-	if d.repo, err = newSampleRepository(filepath.Join(d.dir, "golden-images")); err != nil {
-		return err
+	d.cache = filepath.Join(user, "ingot")
+	d.dir = filepath.Join(d.cache, "demo")
+	lock, err := lockDir(d.dir)
+	if err != nil {
+		return fmt.Errorf("the folder of the demonstration: %w", err)
 	}
+	return errors.Join(d.runAlone(ctx, once), lock.Close())
+}
+
+// runAlone is run in a folder that no other demonstration uses.
+func (d *demo) runAlone(ctx context.Context, once bool) (err error) {
 	cfg, err := d.config()
 	if err != nil {
+		return err
+	}
+	if err := d.clear(ctx, cfg); err != nil {
+		return fmt.Errorf("remove what a killed demonstration left in %s: %w", d.dir, err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(d.dir)) }()
+	if d.repo, err = newSampleRepository(d.repositoryDir()); err != nil {
 		return err
 	}
 	logFile, err := os.Create(filepath.Join(d.dir, "daemon.log"))
@@ -85,6 +102,23 @@ func (d *demo) run(ctx context.Context, once bool) (err error) {
 	})
 }
 
+func (d *demo) repositoryDir() string { return filepath.Join(d.dir, "golden-images") }
+
+// clear empties the folder, in which one that was killed may have left images
+// mounted.
+func (d *demo) clear(ctx context.Context, cfg config.Config) error {
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	driver, err := openDriver(cfg, log)
+	if err != nil {
+		return err
+	}
+	if _, err := driver.Sweep(ctx); err != nil {
+		return err
+	}
+	return errors.Join(os.RemoveAll(cfg.DataDir), os.RemoveAll(d.repositoryDir()))
+}
+
 // whileUp runs the daemon around work, and stops it in order.
 func (d *demo) whileUp(ctx context.Context, work func(context.Context) error) error {
 	daemonCtx, stop := context.WithCancel(ctx)
@@ -108,10 +142,6 @@ func (d *demo) whileUp(ctx context.Context, work func(context.Context) error) er
 // config is the smallest configuration that works, as a user would write it. The
 // parent images outlive the demonstration: making one takes half a minute.
 func (d *demo) config() (config.Config, error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return config.Config{}, err
-	}
 	listen, err := freeAddress("127.0.0.1:8080")
 	if err != nil {
 		return config.Config{}, err
@@ -121,7 +151,7 @@ cacheDir: %s
 server: {listen: %q}
 repositories:
   - {name: golden-images, url: %s, paths: [recipes/web], pollInterval: 1s}
-`, filepath.Join(d.dir, "data"), filepath.Join(cache, "ingot"), listen, d.repo.dir)
+`, filepath.Join(d.dir, "data"), d.cache, listen, d.repositoryDir())
 	return config.Read(filepath.Join(d.dir, defaultConfig), []byte(text), func(string) string { return "" })
 }
 

@@ -93,7 +93,7 @@ type parts struct {
 	driver driver
 }
 
-func openParts(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (*parts, error) {
+func openDriver(cfg config.Config, log logrus.FieldLogger) (driver, error) {
 	agent, err := agentPath()
 	if err != nil {
 		return nil, err
@@ -109,6 +109,14 @@ func openParts(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (
 	})
 	if err != nil {
 		return nil, fmt.Errorf("local driver: %w", err)
+	}
+	return made, nil
+}
+
+func openParts(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (*parts, error) {
+	made, err := openDriver(cfg, log)
+	if err != nil {
+		return nil, err
 	}
 	id, err := workerID(cfg.DataDir)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,7 +24,8 @@ import (
 
 // TestDemo is the main job on real parts, as `make demo ONCE=1` runs it: a commit
 // becomes an image that is booted and tested, a change builds one component, and a
-// broken test is shown to its author. Nothing of it is left.
+// broken test is shown to its author. Nothing of it is left, nor of one that was
+// killed before.
 func TestDemo(t *testing.T) {
 	skipIfShort(t)
 	dir := t.TempDir()
@@ -31,18 +33,20 @@ func TestDemo(t *testing.T) {
 	temp := filepath.Join(dir, "tmp")
 	must(t, os.Mkdir(temp, 0o700))
 
-	cmd := exec.Command(program(t), "demo", "--once")
-	cmd.Env = append(os.Environ(), "TMPDIR="+temp, "XDG_CACHE_HOME="+filepath.Join(dir, "cache"))
-	var problem bytes.Buffer
-	cmd.Stderr = &problem
-	out, err := cmd.StdoutPipe()
-	must(t, err)
-	must(t, cmd.Start())
-	t.Cleanup(func() { cmd.Process.Kill() }) // only where the test failed before its end
-	shown, workspaces := watchDemo(t, out, filepath.Join(temp, "ingot-demo-*", "data"))
+	env := append(os.Environ(), "TMPDIR="+temp, "XDG_CACHE_HOME="+filepath.Join(dir, "cache"))
+	work := filepath.Join(dir, "cache", "ingot", "demo")
+
+	killed, out := beginDemo(t, env)
+	_, workspaces := watchDemo(t, out, work, "Build nginx: step build/Install")
+	must(t, killed.Process.Kill())
+	killed.Wait() // killed: its status says nothing
+
+	cmd, out := beginDemo(t, env)
+	shown, more := watchDemo(t, out, work, "")
 	if err := cmd.Wait(); err != nil {
-		t.Fatalf("ingot demo --once: %v\n%s\n%s", err, problem.String(), shown)
+		t.Fatalf("ingot demo --once: %v\n%s\n%s", err, cmd.Stderr, shown)
 	}
+	workspaces = append(workspaces, more...)
 
 	_, acts, _ := strings.Cut(shown, "\n1. A commit becomes a tested image\n")
 	first, acts, _ := strings.Cut(acts, "\n2. The last component changes: only that one is built again\n")
@@ -81,17 +85,34 @@ func TestDemo(t *testing.T) {
 	if left := namesIn(t, temp); len(left) > 0 {
 		t.Errorf("left in the folder for temporary files: %v", left)
 	}
+	if _, err := os.Stat(work); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s is left: %v", work, err)
+	}
 }
 
-// watchDemo reads what the demonstration prints and notes the workspaces that it
-// has on its way.
-func watchDemo(t *testing.T, out io.Reader, data string) (shown string, workspaces []string) {
+func beginDemo(t *testing.T, env []string) (*exec.Cmd, io.Reader) {
+	t.Helper()
+	cmd := exec.Command(program(t), "demo", "--once")
+	cmd.Env, cmd.Stderr = env, &text{}
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	t.Cleanup(func() { cmd.Process.Kill() }) // only where the test failed before its end
+	return cmd, out
+}
+
+// watchDemo reads what the demonstration prints, to a line or to its end, and notes
+// the workspaces that it has on its way.
+func watchDemo(t *testing.T, out io.Reader, work, last string) (shown string, workspaces []string) {
 	t.Helper()
 	var all strings.Builder
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		all.WriteString(lines.Text() + "\n")
-		workspaces = append(workspaces, workspacesOf(t, data)...)
+		workspaces = append(workspaces, workspacesOf(t, filepath.Join(work, "data"))...)
+		if last != "" && lines.Text() == last {
+			break
+		}
 	}
 	must(t, lines.Err())
 	slices.Sort(workspaces)
