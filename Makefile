@@ -29,7 +29,7 @@ demo: packages-host build ## Show a commit become an image (ONCE=1: end by itsel
 
 .PHONY: test
 test: packages-host packages-test build check ## Everything that continuous integration runs
-	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -race -timeout 20m -p 2 ./...
+	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -race -timeout 40m -p 2 ./...
 
 .PHONY: test-short
 test-short: build check ## The tests that need no guest and no base image
