@@ -59,36 +59,36 @@ const (
 
 // Build is one recipe at one commit, on its way to an image.
 type Build struct {
-	ID              int64
-	Repository      string // the name in the daemon's configuration
-	CodeHost        string // owner/name at the code host; empty: none
-	Ref             string // refs/heads/main, refs/pull/7/head
-	Commit          string // full object name
-	Title           string // first line of the commit's message
-	Author          string // of the commit
-	PullRequest     int    // 0: none
-	Fork            bool
-	Trigger         Trigger
-	Release         bool   // of the release branch; otherwise a candidate
-	Recipe          string // name; the path where the document has none
-	RecipePath      string
-	Version         string
-	PreviousVersion string // of the last release; empty: none
-	Number          int    // n of name/x.y.z/n; 0 until released
-	Action          Action
-	Why             []string // "components/nginx.yaml changed"
-	Findings        []Finding
-	State           State
-	Components      int // how many the recipe uses; 0: unknown
-	TestComponents  int // how many tests the recipe names; 0: unknown
-	Stages          []Stage
-	Tests           []Test
-	Image           *Image
-	PreviousImage   *Image // of the last release
-	Failure         *Failure
-	Created         time.Time
-	Started         time.Time // zero until then
-	Finished        time.Time // zero until then
+	ID              int64     `json:"id"`
+	Repository      string    `json:"repository"`  // the name in the daemon's configuration
+	CodeHost        string    `json:"codeHost"`    // owner/name at the code host; empty: none
+	Ref             string    `json:"ref"`         // refs/heads/main, refs/pull/7/head
+	Commit          string    `json:"commit"`      // full object name
+	Title           string    `json:"title"`       // first line of the commit's message
+	Author          string    `json:"author"`      // of the commit
+	PullRequest     int       `json:"pullRequest"` // 0: none
+	Fork            bool      `json:"fork"`
+	Trigger         Trigger   `json:"trigger"`
+	Release         bool      `json:"release"` // of the release branch; otherwise a candidate
+	Recipe          string    `json:"recipe"`  // name; the path where the document has none
+	RecipePath      string    `json:"recipePath"`
+	Version         string    `json:"version"`
+	PreviousVersion string    `json:"previousVersion"` // of the last release; empty: none
+	Number          int       `json:"number"`          // n of name/x.y.z/n; 0 until released
+	Action          Action    `json:"action"`
+	Why             []string  `json:"why,omitempty"` // "components/nginx.yaml changed"
+	Findings        []Finding `json:"findings,omitempty"`
+	State           State     `json:"state"`
+	Components      int       `json:"components"`     // how many the recipe uses; 0: unknown
+	TestComponents  int       `json:"testComponents"` // how many tests the recipe names; 0: unknown
+	Stages          []Stage   `json:"stages,omitempty"`
+	Tests           []Test    `json:"tests,omitempty"`
+	Image           *Image    `json:"image,omitempty"`
+	PreviousImage   *Image    `json:"previousImage,omitempty"` // of the last release
+	Failure         *Failure  `json:"failure,omitempty"`
+	Created         time.Time `json:"created"`
+	Started         time.Time `json:"started,omitzero"`  // zero until then
+	Finished        time.Time `json:"finished,omitzero"` // zero until then
 }
 
 // Duration is how long the build has run; now is used while it still does.
@@ -105,63 +105,67 @@ func (b Build) Duration(now time.Time) time.Duration {
 
 // Finding is something about the documents that the author should know.
 type Finding struct {
-	File     string
-	Line     int // 0: the whole file
-	Column   int
-	Excerpt  string
-	Message  string
-	Expected string
-	Blocking bool // the recipe is not built because of it
+	File     string `json:"file"`
+	Line     int    `json:"line"` // 0: the whole file
+	Column   int    `json:"column"`
+	Excerpt  string `json:"excerpt"`
+	Message  string `json:"message"`
+	Expected string `json:"expected"`
+	Blocking bool   `json:"blocking"` // the recipe is not built because of it
 }
 
 // Stage is one row of a build's progress.
 type Stage struct {
-	Stage    string // resolve, launch, build, …
-	Name     string // the component or test
-	State    string // started, succeeded, failed, reused, skipped
-	Step     string // the step that runs, or that failed: phase/step
-	Text     string
-	Started  time.Time
-	Finished time.Time // zero while it runs
+	Stage    string    `json:"stage"` // resolve, launch, build, …
+	Name     string    `json:"name"`  // the component or test
+	State    string    `json:"state"` // started, succeeded, failed, reused, skipped
+	Step     string    `json:"step"`  // the step that runs, or that failed: phase/step
+	Text     string    `json:"text"`
+	Started  time.Time `json:"started,omitzero"`
+	Finished time.Time `json:"finished,omitzero"` // zero while it runs
 }
 
 // Test is the outcome of one test component.
 type Test struct {
-	Name     string
-	State    string // succeeded, failed, skipped
-	Message  string // why it failed
-	Steps    int
-	Duration time.Duration
-	Reused   bool // the outcome of an earlier run under the same test key
+	Name     string        `json:"name"`
+	State    string        `json:"state"`   // succeeded, failed, skipped
+	Message  string        `json:"message"` // why it failed
+	Steps    int           `json:"steps"`
+	Duration time.Duration `json:"durationNanoseconds"`
+	Reused   bool          `json:"reused"` // the outcome of an earlier run under the same test key
 }
 
 // Image is a finished image.
 type Image struct {
-	ID         string
-	Name       string // name/x.y.z/n; empty for a candidate
-	Repository string
-	Recipe     string
-	Version    string
-	Driver     string
-	Ref        string
-	Size       int64
-	Virtual    int64
-	OS         string
-	Packages   []Package
-	Build      int64 // the build that made it
-	Created    time.Time
+	ID         string    `json:"id"`
+	Name       string    `json:"name"` // name/x.y.z/n; empty for a candidate
+	Repository string    `json:"repository"`
+	Recipe     string    `json:"recipe"`
+	Version    string    `json:"version"`
+	Driver     string    `json:"driver"`
+	Ref        string    `json:"ref"`
+	Size       int64     `json:"size"`
+	Virtual    int64     `json:"virtual"`
+	OS         string    `json:"os"`
+	Packages   []Package `json:"packages,omitempty"`
+	Build      int64     `json:"build"` // the build that made it
+	Created    time.Time `json:"created"`
 }
 
 // Package is one installed package.
-type Package struct{ Name, Version, Architecture string }
+type Package struct {
+	Name         string `json:"name"`
+	Version      string `json:"version"`
+	Architecture string `json:"architecture,omitempty"`
+}
 
 // Failure says why a build did not succeed.
 type Failure struct {
-	Stage  string
-	Name   string
-	Step   string
-	Reason string // for the author: one sentence
-	Hint   string // the next action
-	Output string // the last lines of the log of the failing step
-	Replay string // the command that does the same locally
+	Stage  string `json:"stage"`
+	Name   string `json:"name"`
+	Step   string `json:"step"`
+	Reason string `json:"reason"` // for the author: one sentence
+	Hint   string `json:"hint"`   // the next action
+	Output string `json:"output"` // the last lines of the log of the failing step
+	Replay string `json:"replay"` // the command that does the same locally
 }
