@@ -333,7 +333,11 @@ func (d Decision) String() string {
 		}
 	}
 	if len(d.Problems) > 0 {
-		reasons = []string{fmt.Sprintf("%d problems in %s", len(d.Problems), strings.Join(problemFiles(d.Problems), ", "))}
+		noun := "problems"
+		if len(d.Problems) == 1 {
+			noun = "problem"
+		}
+		reasons = []string{fmt.Sprintf("%d %s in %s", len(d.Problems), noun, strings.Join(problemFiles(d.Problems), ", "))}
 	}
 	if len(reasons) > 0 {
 		line += ": " + strings.Join(reasons, "; ")

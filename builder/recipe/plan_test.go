@@ -97,13 +97,13 @@ func TestPlan(t *testing.T) {
 			"relay 2.0.0: build (added): new recipe",
 		}},
 		"invalid": {change: edit("proxy/recipe.yaml", "components", "componets"), want: []string{
-			"proxy 2.0.0: check (invalid): 1 problems in proxy/recipe.yaml",
+			"proxy 2.0.0: check (invalid): 1 problem in proxy/recipe.yaml",
 		}},
 		"unreadable": {change: func(memory) memory { return memory{"proxy/recipe.yaml": "\x00"} }, want: []string{
-			"proxy 2.0.0: check (invalid): 1 problems in proxy/recipe.yaml",
+			"proxy 2.0.0: check (invalid): 1 problem in proxy/recipe.yaml",
 		}},
 		"component removed": {change: func(memory) memory { return memory{"web/http.yaml": ""} }, want: []string{
-			"web 1.3.0: check (invalid): 1 problems in web/recipe.yaml",
+			"web 1.3.0: check (invalid): 1 problem in web/recipe.yaml",
 		}},
 		"changed under a released version": {
 			change: edit("proxy/recipe.yaml", "81", "82"), options: PlanOptions{Released: released("2.0.0")},
