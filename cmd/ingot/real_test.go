@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -164,6 +165,14 @@ func TestCommandsReachTheDaemon(t *testing.T) {
 	}
 }
 
+// hearHangups keeps the programs that the test starts from ignoring hang-ups, which
+// they would inherit from a runner that was started by nohup.
+func hearHangups(t *testing.T) {
+	heard := make(chan os.Signal, 1)
+	signal.Notify(heard, syscall.SIGHUP)
+	t.Cleanup(func() { signal.Stop(heard) })
+}
+
 // TestBuildByHandEndsClean interrupts a build by hand, kills another, and looks at
 // what a failing one tells.
 func TestBuildByHandEndsClean(t *testing.T) {
@@ -172,6 +181,7 @@ func TestBuildByHandEndsClean(t *testing.T) {
 	lendParent(t, filepath.Join(s.dir, "cache"))
 	recipe := filepath.Join(s.repo.dir, "recipe.yaml")
 
+	hearHangups(t)
 	for _, stop := range []syscall.Signal{syscall.SIGINT, syscall.SIGHUP} {
 		s.begin("build", recipe)
 		s.awaitHold()
