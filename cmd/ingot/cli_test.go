@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/seed-6db18919/ingot/internal/ledger/ledgertest"
 )
 
 // TestScripts drives the program as a user does. Beside what testscript knows,
@@ -78,7 +80,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
-	code := m.Run()
+	code := ledgertest.Main(m)
 	if err := os.RemoveAll(programs.dir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = max(code, 1)

@@ -22,6 +22,7 @@ import (
 	"github.com/seed-6db18919/ingot/config"
 	"github.com/seed-6db18919/ingot/internal/githubfake"
 	"github.com/seed-6db18919/ingot/internal/ledger"
+	"github.com/seed-6db18919/ingot/internal/ledger/ledgertest"
 	"github.com/seed-6db18919/ingot/reporter"
 	reportgithub "github.com/seed-6db18919/ingot/reporter/github"
 )
@@ -33,6 +34,7 @@ const ownerRepo = "acme/golden-images"
 type world struct {
 	*testing.T
 	dir    string
+	url    string // of the database; empty: the default
 	repo   *sampleRepository
 	github *githubfake.Server
 	driver *buildertest.Driver
@@ -62,7 +64,7 @@ repositories:
   - {name: golden-images, url: %s, github: %s, pollInterval: 1s, paths: [recipes]}
 `, filepath.Join(w.dir, "data"), w.github.APIURL(), w.repo.dir, ownerRepo)
 	cfg, err := config.Read(filepath.Join(w.dir, "ingot.yaml"), []byte(text), func(key string) string {
-		return map[string]string{"INGOT_GITHUB_TOKEN": githubfake.Token, "INGOT_WEBHOOK_SECRET": "hook"}[key]
+		return map[string]string{"INGOT_GITHUB_TOKEN": githubfake.Token, "INGOT_WEBHOOK_SECRET": "hook", "INGOT_DATABASE": w.url}[key]
 	})
 	w.must(err)
 	lock, err := lockDir(cfg.DataDir)
@@ -181,7 +183,14 @@ func (w *world) builds(commit string) []reporter.Build {
 }
 
 func TestPushBecomesRelease(t *testing.T) {
+	for _, database := range ledgertest.Databases() {
+		t.Run(database, func(t *testing.T) { pushBecomesRelease(t, ledgertest.URL(t, database)) })
+	}
+}
+
+func pushBecomesRelease(t *testing.T, database string) {
 	w := newWorld(t)
+	w.url = database
 	w.must(w.repo.copy())
 	first := w.commit("Add images")
 	w.start()
