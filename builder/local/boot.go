@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/seed-6db18919/ingot/builder"
@@ -59,6 +60,9 @@ func (g *testGuest) start(ctx context.Context, d *Driver, img builder.Image) err
 	if _, err := d.inject(g.mount); err != nil {
 		return err
 	}
+	if err := spare(g.mount); err != nil {
+		return err
+	}
 	if err := g.mount.Detach(ctx); err != nil {
 		return err
 	}
@@ -93,4 +97,13 @@ func (g *testGuest) Close(ctx context.Context) error {
 		errs = append(errs, g.mount.Detach(ctx))
 	}
 	return g.work.finish(errors.Join(append(errs, g.lease.Release())...))
+}
+
+// spare keeps the guest from doing what no test is about.
+func spare(m *mount.Mount) error {
+	root, err := os.OpenRoot(m.Root())
+	if err != nil {
+		return err
+	}
+	return errors.Join(guest.Spare(root), root.Close())
 }

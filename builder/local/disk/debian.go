@@ -14,7 +14,7 @@ import (
 
 // DebianVersion changes when Debian makes a different disk from the same
 // packages. It belongs into the key of whoever caches what Debian made.
-const DebianVersion = "3"
+const DebianVersion = "4"
 
 // DebianSpec says which disk Debian makes.
 type DebianSpec struct {
