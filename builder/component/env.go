@@ -1,7 +1,6 @@
 package component
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -16,15 +15,12 @@ type Env struct {
 	Root     string           // where logs and state go when the Job names no folders; default /var/lib/ingot
 	Now      func() time.Time // default time.Now
 	Environ  []string         // of the programs that steps start; default: this program's own
-	Store    ParameterStore   // nil: a step with an aws:ssm: reference fails
 	Backoff  time.Duration    // before the second try of a download, doubled for each further one; default 1 s
-}
 
-// ParameterStore knows the values that {{ aws:ssm:… }} stands for.
-type ParameterStore interface {
-	// Parameter returns the value of a name such as /path/name; secret values
-	// are masked in everything that the run writes.
-	Parameter(ctx context.Context, name string) (value string, secret bool, err error)
+	// What lies outside of the machine. Where one is nil, a step that needs it fails.
+	Store      ParameterStore
+	Objects    ObjectStore
+	Components ComponentSource
 }
 
 func (e Env) withDefaults() Env {

@@ -297,12 +297,12 @@ func TestAJobIdCannotLeaveItsFolder(t *testing.T) {
 
 type fakeStore map[string]string
 
-func (s fakeStore) Parameter(_ context.Context, name string) (string, bool, error) {
+func (s fakeStore) Parameter(_ context.Context, name string) (StoredValue, error) {
 	value, ok := s[name]
 	if !ok {
-		return "", false, fmt.Errorf("no parameter %s", name)
+		return StoredValue{}, fmt.Errorf("no parameter %s", name)
 	}
-	return value, strings.Contains(name, "secret"), nil
+	return StoredValue{Text: value, Secret: strings.Contains(name, "secret")}, nil
 }
 
 // Trap 35 of values from a store.

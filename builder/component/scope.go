@@ -39,7 +39,7 @@ func (s *scope) lookup(inner string) (string, bool, error) {
 		return value, err == nil, err
 	case parameterStore:
 		value, err := s.stored(r)
-		return value, err == nil, err
+		return value.Text, err == nil, err
 	}
 	return "", false, nil
 }
@@ -111,7 +111,7 @@ func (s *scope) record(phase, step string) *stepRecord {
 
 // stored asks the parameter store. In resolve(X), X is a parameter of the
 // document that holds the name, or the name itself.
-func (s *scope) stored(r reference) (string, error) {
+func (s *scope) stored(r reference) (StoredValue, error) {
 	name := strings.TrimPrefix(r.name, "aws:ssm:")
 	if m := resolvePattern.FindStringSubmatch(r.text); m != nil {
 		name = strings.TrimPrefix(m[1], "aws:ssm:")
@@ -120,14 +120,14 @@ func (s *scope) stored(r reference) (string, error) {
 		}
 	}
 	if s.env.Store == nil {
-		return "", fmt.Errorf("%s: there is no parameter store here", r)
+		return StoredValue{}, fmt.Errorf("%s: there is no parameter store here", r)
 	}
-	value, secret, err := s.env.Store.Parameter(s.ctx, name)
+	value, err := s.env.Store.Parameter(s.ctx, name)
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", r, err)
+		return StoredValue{}, fmt.Errorf("%s: %w", r, err)
 	}
-	if secret {
-		s.masker.add(value)
+	if value.Secret {
+		s.masker.add(append(value.List, value.Text)...)
 	}
 	return value, nil
 }
