@@ -35,11 +35,18 @@ test: packages-host packages-test build check ## Everything that continuous inte
 test-short: build check ## The tests that need no guest and no base image
 	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -short -race ./...
 
+# What runs inside of instances has to be right on their systems too.
+AGENT := ./builder/component ./builder/agent ./cmd/ingot-agent
+
 .PHONY: check
-check: ## Format and vet
+check: ## Format and vet, for Windows and macOS too
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted (run gofmt -w):"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
+	GOOS=windows GOARCH=amd64 CGO_ENABLED=0 $(GO) vet $(AGENT)
+	GOOS=windows GOARCH=amd64 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/ingot-agent
+	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) vet $(AGENT)
+	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/ingot-agent
 
 .PHONY: bench
 bench: packages-host packages-bench build ## Measure against peers in the same run, print ratios (ARGS=-h: what to choose)
