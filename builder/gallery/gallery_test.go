@@ -3,6 +3,7 @@ package gallery
 import (
 	"os/exec"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -21,6 +22,23 @@ func given(d *component.Document) map[string]string {
 	return values
 }
 
+func TestDescribe(t *testing.T) {
+	d, err := New().Describe("listening-ports-test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !d.Test || d.Platform != component.Linux || d.Text == "" || !slices.Equal(d.Phases, []string{"test"}) ||
+		!slices.Contains(d.Versions, "1.0.0") || len(d.Parameters) != 1 || d.Parameters[0].Name != "AllowedPorts" {
+		t.Errorf("%+v", d)
+	}
+	if d, err := New().Describe("hello-world-windows"); err != nil || d.Platform != component.Windows || d.Test {
+		t.Errorf("%+v, %v", d, err)
+	}
+	if _, err := New().Describe("hello-wrld-linux"); err == nil || !strings.Contains(err.Error(), `did you mean "hello-world-linux"?`) {
+		t.Error(err)
+	}
+}
+
 func TestEveryDocumentIsSound(t *testing.T) {
 	g := New()
 	if len(g.Names()) == 0 {
@@ -37,7 +55,7 @@ func TestEveryDocumentIsSound(t *testing.T) {
 				t.Error(err)
 				continue
 			}
-			if err := d.Check(component.Linux, given(d)).Err(); err != nil {
+			if err := d.Check(platformOf(name), given(d)).Err(); err != nil {
 				t.Error(err)
 			}
 			if len(d.Warnings) > 0 {
@@ -64,6 +82,9 @@ func TestScriptsHaveNoSyntaxErrors(t *testing.T) {
 		d, problems := component.Parse(name, text)
 		if problems.Err() != nil {
 			t.Fatal(problems)
+		}
+		if platformOf(name) != component.Linux {
+			continue
 		}
 		for _, p := range d.Phases {
 			for i := range p.Steps {
