@@ -80,6 +80,10 @@ func New(driver Driver, memory Memory) *Builder {
 // after its build's context has ended.
 const closeTimeout = time.Minute
 
+// testMachines is how many machines the tests of one image may use up: an emulated
+// processor that hangs is rare, and three in a row are something else.
+const testMachines = 3
+
 // Build makes, or finds, the image of the request and tests it. Every error is
 // an *Error or comes from the end of ctx.
 func (b *Builder) Build(ctx context.Context, req Request, observe Observer) (Result, error) {
@@ -319,8 +323,10 @@ func jobID(build string, stage Stage, name string) string {
 	return fmt.Sprintf("%s-%s-%s", build, stage, name)
 }
 
-// test boots a new instance of the image and runs the test phases in it.
-func (p *pipeline) test(ctx context.Context) (err error) {
+// test boots a new instance of the image and runs the test phases in it. When the
+// instance fails for a reason that is nobody's, the image has not been tried: it
+// gets another one.
+func (p *pipeline) test(ctx context.Context) error {
 	known, found, err := p.memory.TestsByKey(ctx, p.result.Keys.Test)
 	if err != nil {
 		return inStage(err, StageTest, "", "earlier test results could not be read")
@@ -334,6 +340,17 @@ func (p *pipeline) test(ctx context.Context) (err error) {
 		return nil
 	}
 
+	for machine := 1; ; machine++ {
+		err := p.testInGuest(ctx)
+		if FaultOf(err) != Transient || machine == testMachines || ctx.Err() != nil {
+			return err
+		}
+		p.result.Tests = nil
+		p.tell.mark(Warned, StageBoot, "", fmt.Sprintf("%v: another machine is started, %d of %d", err, machine+1, testMachines))
+	}
+}
+
+func (p *pipeline) testInGuest(ctx context.Context) (err error) {
 	guest, err := p.boot(ctx)
 	if guest != nil {
 		defer func() { err = errors.Join(err, p.close(ctx, StageBoot, guest.Close)) }()

@@ -161,6 +161,49 @@ func TestFailuresNameWhoHasToAct(t *testing.T) {
 	}
 }
 
+func TestMachineThatFailsIsReplaced(t *testing.T) {
+	hangs := &builder.Error{Fault: builder.Transient, Reason: "the machine's processor hangs"}
+	for name, c := range map[string]struct {
+		login, run []error // how the calls end
+		boots      int
+		want       error
+	}{
+		"at login":            {login: []error{hangs}, boots: 2},
+		"in the second test":  {run: []error{nil, nil, nil, hangs}, boots: 2}, // two components and a test come first
+		"the image's fault":   {login: []error{&builder.Error{Fault: builder.Author, Reason: "panic"}}, boots: 1, want: &builder.Error{Fault: builder.Author}},
+		"every machine hangs": {login: []error{hangs, hangs, hangs, hangs}, boots: 3, want: hangs},
+	} {
+		t.Run(name, func(t *testing.T) {
+			driver := buildertest.New()
+			driver.Flaky["login"], driver.Flaky["run"] = c.login, c.run
+			var warned []string
+			res, err := builder.New(driver, remembered{}).Build(t.Context(), builder.Request{Build: "1", Recipe: sample(t)}, func(e builder.Event) {
+				if e.Kind == builder.Warned {
+					warned = append(warned, e.Text)
+				}
+			})
+			if (err == nil) != (c.want == nil) || (err != nil && builder.FaultOf(err) != builder.FaultOf(c.want)) {
+				t.Errorf("error %v, want %v", err, c.want)
+			}
+			if err == nil && len(res.Tests) != 2 {
+				t.Errorf("tests %+v", res.Tests)
+			}
+			boots := 0
+			for _, call := range driver.Calls() {
+				if strings.HasPrefix(call, "boot") {
+					boots++
+				}
+			}
+			if boots != c.boots || len(warned) != c.boots-1 {
+				t.Errorf("%d machines, want %d; warned of %q", boots, c.boots, warned)
+			}
+			if len(driver.Live()) > 0 {
+				t.Errorf("left alive: %v", driver.Live())
+			}
+		})
+	}
+}
+
 func TestAllTestsRunAfterOneFailed(t *testing.T) {
 	driver := buildertest.New()
 	driver.Fail["site test"] = component.Failure{Phase: "test", Step: "S", Message: "no"}

@@ -26,6 +26,7 @@ import (
 type Driver struct {
 	Fail   map[string]component.Failure // by document name and first phase: "nginx build"
 	Broken map[string]error             // by call: resolve, launch, put, run, keep, inventory, clean, snapshot, boot, login
+	Flaky  map[string][]error           // by call, as in Broken: how the next ones end
 	Hang   string                       // document whose run ends only with its context
 
 	mu       sync.Mutex
@@ -39,7 +40,7 @@ type Driver struct {
 // New returns a driver on which everything goes well.
 func New() *Driver {
 	return &Driver{
-		Fail: map[string]component.Failure{}, Broken: map[string]error{},
+		Fail: map[string]component.Failure{}, Broken: map[string]error{}, Flaky: map[string][]error{},
 		revision: "r1", images: map[string]builder.Image{}, layers: map[string]bool{}, live: map[string]bool{},
 	}
 }
@@ -69,7 +70,12 @@ func (d *Driver) call(name string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.calls = append(d.calls, name)
-	return d.Broken[strings.Fields(name)[0]]
+	what := strings.Fields(name)[0]
+	if next := d.Flaky[what]; len(next) > 0 {
+		d.Flaky[what] = next[1:]
+		return next[0]
+	}
+	return d.Broken[what]
 }
 
 func (d *Driver) begin(name string) error {

@@ -18,6 +18,7 @@ type finding struct {
 // bootFailure is why a boot will not come to a login prompt.
 type bootFailure struct {
 	always bool   // also true after a login prompt was seen
+	nobody bool   // not the image's fault: another boot may well succeed
 	reason string // one sentence
 	hint   string
 }
@@ -53,6 +54,11 @@ type rule struct {
 var rules = []rule{
 	{text: "Kernel panic", line: regexp.MustCompile(`^(?:\[ *\d+\.\d+\](?:\[ *[CT]\d+\])? )?Kernel panic - not syncing: (.+)$`),
 		failure: bootFailure{always: true, reason: "the kernel panicked"}},
+	// Emulated processors hang now and then, for ever, in whatever they were doing; the
+	// kernel notices and can do nothing. One that was merely not served for a while by a
+	// busy host is not stuck for a minute.
+	{text: "soft lockup", line: regexp.MustCompile(`^\[ *\d+\.\d+\](?:\[ *[CT]\d+\])? watchdog: BUG: (soft lockup - CPU#\d+ stuck for (?:[6-9]\d|\d{3,})s!).*$`),
+		failure: bootFailure{always: true, nobody: true, reason: "the machine's processor hangs"}},
 	{text: "No bootable device", line: regexp.MustCompile(`^No bootable device\.`),
 		failure: bootFailure{reason: "the firmware finds no bootable device", hint: bootHint}},
 	{text: "No bootable option", line: regexp.MustCompile(`^BdsDxe: No bootable option or device was found`),

@@ -90,7 +90,12 @@ func TestBootFailure(t *testing.T) {
 			"Kernel panic - not syncing: No working init found.\r\n",
 			"the kernel panicked: No working init found.",
 		},
-		"panic in a sentence": {"a test about Kernel panic - not syncing: nothing\r\n", ""},
+		"processor that hangs": {
+			"[  178.492454] watchdog: BUG: soft lockup - CPU#1 stuck for 74s! [systemd:1]\r\n",
+			"the machine's processor hangs: soft lockup - CPU#1 stuck for 74s!",
+		},
+		"processor that was not served": {"[  126.492454] watchdog: BUG: soft lockup - CPU#1 stuck for 26s! [systemd:1]\r\n", ""},
+		"panic in a sentence":           {"a test about Kernel panic - not syncing: nothing\r\n", ""},
 		"SeaBIOS": {
 			"SeaBIOS (version 1.16.2)\r\nBooting from Hard Disk...\r\nBoot failed: not a bootable disk\r\n\r\nNo bootable device.  Retrying in 60 seconds.\r\n",
 			"the firmware finds no bootable device: Boot failed: not a bootable disk",

@@ -55,14 +55,18 @@ func (s *state) restarted() {
 	s.update(func(st *status) { st.login, st.agent = false, false })
 }
 
-// heard records what the console showed. After a login prompt only a kernel panic
-// is believed to be one: the rest may be a program's own words.
+// heard records what the console showed. After a login prompt only what the kernel
+// itself says is believed: the rest may be a program's own words.
 func (s *state) heard(f finding, lastLines func() string) {
 	if f.login {
 		s.update(func(st *status) { st.login = true })
 		return
 	}
-	if f.failure.always || !s.get().login {
+	switch {
+	case s.get().login && !f.failure.always:
+	case f.failure.nobody:
+		s.fail(transientError(nil, lastLines(), "%s", f.failure.reason))
+	default:
 		s.fail(bootError(nil, f.failure.hint, lastLines(), "%s", f.failure.reason))
 	}
 }
