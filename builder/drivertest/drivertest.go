@@ -259,14 +259,31 @@ func guestIsThrowAway(f *fixture) {
 	f.close(inst.Close)
 
 	for _, round := range []string{"first", "second"} {
-		guest, err := f.Driver.Boot(f.Context(), builder.BootSpec{Build: f.key("boot-" + round), Image: img})
-		f.must("boot", err)
-		f.must("wait for login", guest.WaitLogin(f.Context()))
+		guest := f.boot(f.key("boot-"+round), img)
 		got := f.output(guest, f.job("test", "test ! -e /etc/written && echo clean; echo x > /etc/written; ls /dev/vd* /dev/nvme* 2>/dev/null | wc -l"))
 		if !strings.HasPrefix(got, "clean\n") {
 			f.Errorf("%s boot: %q", round, got)
 		}
 		f.close(guest.Close)
+	}
+}
+
+// boot waits for a login prompt. A machine that fails for nobody's reason is
+// replaced, as the pipeline does it.
+func (f *fixture) boot(build string, img builder.Image) builder.Guest {
+	f.Helper()
+	for machine := 1; ; machine++ {
+		guest, err := f.Driver.Boot(f.Context(), builder.BootSpec{Build: build, Image: img})
+		f.must("boot", err)
+		err = guest.WaitLogin(f.Context())
+		if err == nil {
+			return guest
+		}
+		f.close(guest.Close)
+		if builder.FaultOf(err) != builder.Transient || machine == 3 {
+			f.Fatalf("wait for login of machine %d: %v", machine, err)
+		}
+		f.Logf("machine %d: %v", machine, err)
 	}
 }
 

@@ -52,6 +52,10 @@ type rule struct {
 }
 
 var rules = []rule{
+	// The kernel counts on a tick within a fixed number of instructions; emulation on a
+	// busy host may be later.
+	{text: "IO-APIC + timer", line: regexp.MustCompile(`^(?:\[ *\d+\.\d+\](?:\[ *[CT]\d+\])? )?Kernel panic - not syncing: IO-APIC \+ timer doesn't work!.*$`),
+		failure: bootFailure{nobody: true, reason: "the host was too busy to give the machine its first timer tick in time"}},
 	{text: "Kernel panic", line: regexp.MustCompile(`^(?:\[ *\d+\.\d+\](?:\[ *[CT]\d+\])? )?Kernel panic - not syncing: (.+)$`),
 		failure: bootFailure{always: true, reason: "the kernel panicked"}},
 	// Emulated processors hang now and then, for ever, in whatever they were doing; the

@@ -90,6 +90,10 @@ func TestBootFailure(t *testing.T) {
 			"Kernel panic - not syncing: No working init found.\r\n",
 			"the kernel panicked: No working init found.",
 		},
+		"tick that comes too late": {
+			"[    0.000000] Kernel panic - not syncing: IO-APIC + timer doesn't work!  Boot with apic=debug and send a report.  Then try booting with the 'noapic' option.\r\n",
+			"the host was too busy to give the machine its first timer tick in time",
+		},
 		"processor that hangs": {
 			"[  178.492454] watchdog: BUG: soft lockup - CPU#1 stuck for 74s! [systemd:1]\r\n",
 			"the machine's processor hangs: soft lockup - CPU#1 stuck for 74s!",
