@@ -13,13 +13,19 @@ import (
 // command decides. The script is given to bash as a file and never executed
 // itself, because its folder may be mounted noexec.
 func executeBash(ctx context.Context, c *call) (map[string]string, error) {
-	script := c.logs.path("input.sh")
 	text := strings.ReplaceAll(strings.Join(c.list("commands"), "\n")+"\n", "\r\n", "\n")
+	return c.executeScript(ctx, "input.sh", text, "/bin/bash")
+}
+
+// executeScript runs a script with an interpreter, whose last argument its path
+// becomes.
+func (c *call) executeScript(ctx context.Context, name, text string, interpreter ...string) (map[string]string, error) {
+	script := c.logs.path(name)
 	// It may hold secrets, and the folder outlives the step.
-	if err := c.logs.writeFile("input.sh", []byte(text)); err != nil {
+	if err := c.logs.writeFile(name, []byte(text)); err != nil {
 		return nil, err
 	}
-	output, err := c.execute(ctx, "/bin/bash", script)
+	output, err := c.execute(ctx, append(interpreter, script)...)
 	if err := os.Remove(script); err != nil {
 		c.logs.note("the script was not removed: %v", err) // no fault of the step
 	}
@@ -33,13 +39,7 @@ func executeBinary(ctx context.Context, c *call) (map[string]string, error) {
 
 // execute runs a program and makes the step's outcome of its exit status.
 func (c *call) execute(ctx context.Context, args ...string) (map[string]string, error) {
-	c.last = c.newOutputs(c.at)
-	stdout, stderr := c.last.writers()
-	status, held, err := program{
-		args: args, dir: c.job.WorkingDir, env: c.environ(), mark: c.markOf(), stdout: stdout, stderr: stderr,
-	}.run(ctx)
-	c.last.flush()
-	c.logs.note("%s: exit status %d, error %v", filepath.Base(args[0]), status, err)
+	status, output, err := c.start(ctx, program{args: args})
 	switch {
 	case err != nil:
 		return nil, err
@@ -48,11 +48,25 @@ func (c *call) execute(ctx context.Context, args ...string) (map[string]string, 
 	case status != 0:
 		return nil, fmt.Errorf("exit status %d", status)
 	}
+	return output, nil
+}
+
+// start runs a program to its end, in the step's place and with its streams.
+func (c *call) start(ctx context.Context, p program) (status int, output map[string]string, err error) {
+	c.last = c.newOutputs(c.at)
+	p.dir, p.env, p.mark = c.job.WorkingDir, c.environ(), c.markOf()
+	p.stdout, p.stderr = c.last.writers()
+	status, held, err := p.run(ctx)
+	c.last.flush()
+	c.logs.note("%s: exit status %d, error %v", filepath.Base(p.args[0]), status, err)
+	if err != nil {
+		return 0, nil, err
+	}
 	if held {
 		c.warn(c.at, "a program that still runs in the background kept the output open; what it prints from now on is lost. Redirect its output")
 	}
 	c.state.Cut = c.state.Cut || c.last.captured.over
-	return map[string]string{"stdout": c.last.captured.text()}, nil
+	return status, map[string]string{"stdout": c.last.captured.text()}, nil
 }
 
 // environ is what programs of this step see.
