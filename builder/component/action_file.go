@@ -13,10 +13,15 @@ import (
 	"strings"
 )
 
-// within makes a relative path one below dir.
+// within makes a relative path one below dir. Windows has two more kinds, which
+// are relative to a drive: \name begins at the top of dir's, and C:name at
+// wherever that drive is now.
 func within(dir, path string) string {
-	if path == "" || filepath.IsAbs(path) || dir == "" {
+	if path == "" || filepath.IsAbs(path) || filepath.VolumeName(path) != "" || dir == "" {
 		return path
+	}
+	if os.IsPathSeparator(path[0]) {
+		return filepath.VolumeName(dir) + path
 	}
 	joined := filepath.Join(dir, path)
 	if isFolder(path) {
@@ -30,13 +35,17 @@ func (c *call) path(name string) string { return within(c.job.WorkingDir, c.text
 
 // isFolder reports whether a path is written as a folder's.
 func isFolder(path string) bool {
-	return strings.HasSuffix(path, "/") || (filepath.Separator == '\\' && strings.HasSuffix(path, `\`))
+	return path != "" && os.IsPathSeparator(path[len(path)-1])
 }
 
 // matches are the paths that a pattern stands for. Only * means anything, and
 // only in the last element. Without it, the path itself is the one match.
 func matches(pattern string) (paths []string, wild bool, err error) {
-	dir, name := filepath.Split(strings.TrimRight(pattern, string(filepath.Separator)))
+	trimmed := pattern
+	for isFolder(trimmed) {
+		trimmed = trimmed[:len(trimmed)-1]
+	}
+	dir, name := filepath.Split(trimmed)
 	if strings.Contains(dir, "*") {
 		return nil, false, fmt.Errorf("%s: a * can stand only in the last element of a path", pattern)
 	}
@@ -48,7 +57,7 @@ func matches(pattern string) (paths []string, wild bool, err error) {
 		return nil, true, err
 	}
 	for _, e := range entries {
-		if wildcard(name, e.Name()) {
+		if fitsName(name, e.Name()) {
 			paths = append(paths, filepath.Join(dir, e.Name()))
 		}
 	}
@@ -60,6 +69,15 @@ func orHere(dir string) string {
 		return "."
 	}
 	return dir
+}
+
+// fitsName is wildcard for names of files, which Windows knows in any case of
+// letters.
+func fitsName(pattern, name string) bool {
+	if onWindows {
+		pattern, name = strings.ToLower(pattern), strings.ToLower(name)
+	}
+	return wildcard(pattern, name)
 }
 
 // wildcard reports whether a name fits a pattern in which * stands for any text.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // createFolder makes an empty folder. As the language has it, one that exists is
@@ -58,7 +59,8 @@ func makeEmpty(path string, mode fs.FileMode) error {
 // isSystemFolder names the folders without which the machine is gone. Nobody
 // means to empty them.
 func isSystemFolder(path string) bool {
-	return filepath.Dir(path) == path || slices.Contains([]string{
-		"/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr", "/usr/bin", "/usr/lib", "/usr/sbin", "/var", "/var/lib",
-	}, filepath.ToSlash(path))
+	return filepath.Dir(path) == path || slices.ContainsFunc(systemFolders(), func(folder string) bool { return sameFile(folder, path) })
 }
+
+// sameFile compares the names of two files.
+func sameFile(a, b string) bool { return a == b || onWindows && strings.EqualFold(a, b) }

@@ -129,7 +129,7 @@ func listFiles(ctx context.Context, c *call) (map[string]string, error) {
 			}
 			return ctx.Err()
 		}
-		if pattern := c.text("fileNamePattern"); pattern == "" || wildcard(pattern, e.Name()) {
+		if pattern := c.text("fileNamePattern"); pattern == "" || fitsName(pattern, e.Name()) {
 			files = append(files, path)
 		}
 		return nil

@@ -9,10 +9,12 @@ import (
 	"time"
 )
 
+const onWindows = runtime.GOOS == "windows"
+
 // Env is the machine that a run happens on. The zero value is this machine.
 type Env struct {
 	Platform string           // default: what this program was built for
-	Root     string           // where logs and state go when the Job names no folders; default /var/lib/ingot
+	Root     string           // where logs and state go when the Job names no folders; default /var/lib/ingot, on Windows %ProgramData%\ingot
 	Now      func() time.Time // default time.Now
 	Environ  []string         // of the programs that steps start; default: this program's own
 	Backoff  time.Duration    // before the second try of a download, doubled for each further one; default 1 s
@@ -31,7 +33,7 @@ func (e Env) withDefaults() Env {
 		}
 	}
 	if e.Root == "" {
-		e.Root = "/var/lib/ingot"
+		e.Root = defaultRoot()
 	}
 	if e.Backoff == 0 {
 		e.Backoff = time.Second

@@ -1,6 +1,7 @@
 package component
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -28,6 +30,7 @@ type program struct {
 	args   []string
 	dir    string
 	env    []string
+	line   string // the arguments as Windows hands them over, for programs that split them their own way
 	mark   string // value of markVariable
 	stdout io.Writer
 	stderr io.Writer
@@ -47,19 +50,28 @@ func (p program) run(ctx context.Context) (status int, held bool, err error) {
 	cmd.Dir, cmd.Env = p.dir, env
 	cmd.Stdout, cmd.Stderr = p.stdout, p.stderr
 	cmd.WaitDelay = outputGrace
-	cmd.SysProcAttr = ownGroup()
-	mark := markVariable + "=" + p.mark
+	tree, err := newProcessTree(markVariable + "=" + p.mark)
+	if err != nil {
+		return 0, false, err
+	}
+	defer tree.release()
+	cmd.SysProcAttr = tree.attributes(p.line)
 	cmd.Cancel = func() error {
-		killTree(cmd.Process.Pid, mark, killPatience)
+		tree.kill(cmd.Process)
 		return os.ErrProcessDone
 	}
 	if err := cmd.Start(); err != nil {
 		return 0, false, err
 	}
+	if err := tree.adopt(cmd.Process); err != nil {
+		tree.kill(cmd.Process)
+		// That it was killed is known; ctx has ended where that is why it was not adopted.
+		_ = cmd.Wait()
+		return 0, false, cmp.Or(ctx.Err(), err)
+	}
 	err = cmd.Wait()
 	if ctx.Err() != nil {
-		// Whoever was being born while the tree was cut down carries the mark.
-		killTree(0, mark, killPatience)
+		tree.kill(nil) // whoever was being born while the tree was cut down
 		return 0, false, ctx.Err()
 	}
 	if held = errors.Is(err, exec.ErrWaitDelay); held {
@@ -78,17 +90,9 @@ func (p program) run(ctx context.Context) (status int, held bool, err error) {
 // as this program's.
 func lookPath(name, dir string, env []string) (string, error) {
 	if strings.ContainsRune(name, filepath.Separator) || strings.ContainsRune(name, '/') {
-		if !filepath.IsAbs(name) {
-			name = filepath.Join(dir, name)
-		}
-		return name, nil
+		return within(dir, name), nil
 	}
-	var path string
-	for _, kv := range env {
-		if value, ok := strings.CutPrefix(kv, "PATH="); ok {
-			path = value
-		}
-	}
+	path := lookEnv(env, "PATH")
 	for _, folder := range filepath.SplitList(path) {
 		if !filepath.IsAbs(folder) {
 			continue // a program of the working folder has to be named ./program
@@ -99,4 +103,16 @@ func lookPath(name, dir string, env []string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("%s: not found in PATH %s: %w", name, path, os.ErrNotExist)
+}
+
+// lookEnv is the value of an environment variable, the last one of that name.
+// Windows knows it in any case of letters: there PATH is most often Path.
+func lookEnv(env []string, name string) string {
+	for _, kv := range slices.Backward(env) {
+		key, value, _ := strings.Cut(kv, "=")
+		if key == name || onWindows && strings.EqualFold(key, name) {
+			return value
+		}
+	}
+	return ""
 }
