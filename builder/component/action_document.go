@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,10 +18,16 @@ import (
 // maxNesting is how many documents may stand below the outermost one.
 const maxNesting = 3
 
+const arnPrefix = "arn:"
+
+// componentARN accepts a build version, and a version without a build as examples
+// of the original have it.
+var componentARN = regexp.MustCompile(`^arn:aws[a-z-]*:imagebuilder:[a-z0-9-]+:[a-z0-9-]+:component/[a-z0-9_-]+/[0-9x]+\.[0-9x]+\.[0-9x]+(?:/[0-9]+)?$`)
+
 // executeDocument runs another document inside of this step. It is read, and
 // checked, only now; a failure in it is this step's failure.
 func executeDocument(ctx context.Context, c *call) (map[string]string, error) {
-	inner, err := c.innerEngine()
+	inner, err := c.innerEngine(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -29,6 +36,7 @@ func executeDocument(ctx context.Context, c *call) (map[string]string, error) {
 	}
 	if c.state.Nested == nil {
 		c.state.Nested = &runState{Folder: c.logs.folder, Started: c.env.Now()}
+		c.state.NestedText = inner.job.Documents[0].Text
 	}
 	inner.state = c.state.Nested
 	err = inner.runDocuments(ctx)
@@ -53,12 +61,8 @@ func executeDocument(ctx context.Context, c *call) (map[string]string, error) {
 
 // innerEngine shares the machine and the logs with the outer one; what its steps
 // print is heard as output of the outer step.
-func (c *call) innerEngine() (*engine, error) {
-	if name := c.text("document"); strings.HasPrefix(name, "s3:") || strings.HasPrefix(name, "arn:") {
-		return nil, fmt.Errorf("document %s: only local paths can be run here", name)
-	}
-	path := c.path("document")
-	text, err := readDocument(path)
+func (c *call) innerEngine(ctx context.Context) (*engine, error) {
+	path, text, err := c.document(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +72,7 @@ func (c *call) innerEngine() (*engine, error) {
 	}
 	job := Job{
 		ID: c.job.ID, WorkingDir: c.job.WorkingDir,
-		Documents: []JobDocument{{Name: filepath.Base(path), Path: path, Text: text, Parameters: parameters}},
+		Documents: []JobDocument{{Name: documentName(path), Path: path, Text: text, Parameters: parameters}},
 	}
 	for phase := range strings.SplitSeq(c.text("phases"), ",") {
 		if phase = strings.TrimSpace(phase); phase != "" {
@@ -96,13 +100,77 @@ func contentOf(text string) string {
 	return string(sum[:])
 }
 
+// document finds the document that the inputs name. After a reboot it is the one
+// that had begun, whatever lies there now.
+func (c *call) document(ctx context.Context) (path, text string, err error) {
+	path = c.text("document")
+	switch {
+	case c.state.Nested != nil:
+		return path, c.state.NestedText, nil
+	case strings.HasPrefix(path, objectScheme):
+		text, err = c.objectDocument(ctx, path)
+	case strings.HasPrefix(path, arnPrefix):
+		text, err = c.componentDocument(ctx, path)
+	default:
+		path = c.path("document")
+		text, err = readDocument(path)
+	}
+	return path, text, err
+}
+
+func (c *call) objectDocument(ctx context.Context, address string) (string, error) {
+	o, err := parseObject(address, c.text("document-s3-bucket-owner"))
+	if err != nil {
+		return "", fmt.Errorf("document: %w", err)
+	}
+	if c.env.Objects == nil {
+		return "", fmt.Errorf("document %s: %w", o, errNoObjects)
+	}
+	content, err := c.env.Objects.Open(ctx, o)
+	if err != nil {
+		return "", fmt.Errorf("document %s: %w", o, err)
+	}
+	text, err := boundedText(content)
+	if err := errors.Join(err, content.Close()); err != nil {
+		return "", fmt.Errorf("document %s: %w", o, err)
+	}
+	return text, nil
+}
+
+func (c *call) componentDocument(ctx context.Context, arn string) (string, error) {
+	if !componentARN.MatchString(arn) {
+		return "", fmt.Errorf("document %s is not the ARN of a component", arn)
+	}
+	if c.env.Components == nil {
+		return "", fmt.Errorf("document %s: %w", arn, errNoComponents)
+	}
+	text, err := c.env.Components.Component(ctx, arn)
+	if err != nil {
+		return "", fmt.Errorf("document %s: %w", arn, err)
+	}
+	return text, nil
+}
+
+// documentName is the last element of a path or address.
+func documentName(path string) string {
+	if strings.HasPrefix(path, arnPrefix) {
+		return path
+	}
+	return filepath.Base(path)
+}
+
 func readDocument(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, MaxDocumentSize+1))
+	return boundedText(f)
+}
+
+// boundedText reads so much that the parser can say that it is too much.
+func boundedText(r io.Reader) (string, error) {
+	text, err := io.ReadAll(io.LimitReader(r, MaxDocumentSize+1))
 	return string(text), err
 }
 

@@ -8,7 +8,11 @@ import (
 )
 
 func nested(path string, more ...string) string {
-	return "- name: Inner\n  action: ExecuteDocument\n  inputs:\n    document: " + path + "\n" + indent(strings.Join(append(more, "document-s3-bucket-owner: ''"), "\n"), "    ")
+	return nestedAs("Inner", path, append(more, "document-s3-bucket-owner: ''")...)
+}
+
+func nestedAs(name, path string, more ...string) string {
+	return "- name: " + name + "\n  action: ExecuteDocument\n  inputs:\n    document: " + path + "\n" + indent(strings.Join(more, "\n"), "    ")
 }
 
 func TestExecuteDocumentRunsAnother(t *testing.T) {
@@ -57,7 +61,7 @@ func TestTrapExecuteDocumentDepthAndCycles(t *testing.T) {
 	if !strings.Contains(b.logFile("detailedoutput.json"), `"detailedOutput": [`) {
 		t.Error("the inner result is not in the outer")
 	}
-	for path, want := range map[string]string{"s3://b/k": "only local paths", "arn:aws:x": "only local paths", "none.yaml": "no such file"} {
+	for path, want := range map[string]string{"s3://b/k": "no access to S3", "arn:aws:imagebuilder:eu-west-1:aws:component/x/1.0.0/1": "no access to Image Builder", "arn:aws:x": "the ARN of a component's build version", "none.yaml": "no such file"} {
 		newBench(t, oneStep(nested("'"+path+"'"))).fails(want)
 	}
 }

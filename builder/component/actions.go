@@ -78,8 +78,8 @@ func executeActions() []Action {
 			Name: "ExecuteDocument", Platforms: everywhere(),
 			Doc: "Runs another document as part of this step.",
 			Inputs: []Input{
-				{Name: "document", Type: Text, Required: true, Doc: "A local path."},
-				{Name: "document-s3-bucket-owner", Type: Text},
+				{Name: "document", Type: Text, Required: true, Doc: "A local path, s3://bucket/key, or the ARN of a component."},
+				{Name: "document-s3-bucket-owner", Type: Text, Doc: "The account that must own the bucket."},
 				{Name: "phases", Type: Text, Doc: "Names joined by commas; without, all run."},
 				{Name: "parameters", Type: Pairs, Doc: "name and value of each parameter."},
 			},
@@ -103,19 +103,21 @@ func transferActions() []Action {
 			Doc: "Copies an object, or all below a prefix, to the machine. Folders are not made.",
 			Inputs: []Input{
 				{Name: "source", Type: Text, Required: true, Doc: "s3://bucket/key or s3://bucket/prefix/*"},
-				{Name: "destination", Type: Text, Required: true},
+				{Name: "destination", Type: Text, Required: true, Doc: "The file, or for a prefix the folder; it has to exist."},
 				bucketOwner, overwrite("false makes an existing file an error."),
 			},
+			run: s3Download, check: checkS3Download,
 		},
 		{
 			Name: "S3Upload", Platforms: everywhere(), List: true,
-			Doc: "Copies files to a bucket.",
+			Doc: "Copies a file to an object, or several below a prefix.",
 			Inputs: []Input{
-				{Name: "source", Type: Text, Required: true},
-				{Name: "destination", Type: Text, Required: true},
-				{Name: "recurse", Type: Bool, Default: "false"},
+				{Name: "source", Type: Text, Required: true, Doc: "A file, a folder with recurse, or * in the last element."},
+				{Name: "destination", Type: Text, Required: true, Doc: "s3://bucket/key, or s3://bucket/prefix/ for several files."},
+				{Name: "recurse", Type: Bool, Default: "false", Doc: "true sends folders with all that is in them."},
 				bucketOwner,
 			},
+			run: s3Upload, check: checkS3Upload,
 		},
 		{
 			Name: "WebDownload", Platforms: everywhere(), List: true, Outputs: []string{"destination"}, separator: "\n",

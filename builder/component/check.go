@@ -224,11 +224,33 @@ func (s *source) checkReferences(d *Document, pi, si int) {
 	st := &d.Phases[pi].Steps[si]
 	st.scalars(func(n *yaml.Node) {
 		d.references(n.Value, func(r reference) {
-			if r.kind == chained {
+			switch r.kind {
+			case chained:
 				s.checkChained(d, pi, si, n, r)
+			case parameterStore:
+				s.checkStored(d, n, r)
 			}
 		})
 	})
+}
+
+// checkStored: what resolve(…) names is a parameter of the document or a name in
+// the store, which only a run can look for.
+func (s *source) checkStored(d *Document, n *yaml.Node, r reference) {
+	m := resolvePattern.FindStringSubmatch(r.text)
+	if m == nil || strings.HasPrefix(m[1], "/") || strings.HasPrefix(m[1], "aws:ssm:") {
+		return
+	}
+	var names []string
+	for _, p := range d.Parameters {
+		names = append(names, p.Name)
+	}
+	for _, c := range d.Constants {
+		names = append(names, c.Name)
+	}
+	if !slices.Contains(names, m[1]) {
+		s.fail(n, didYouMean(m[1], names), "%s: the document has no parameter %s", r, m[1])
+	}
 }
 
 // scalars calls each for every text of the step in which references are replaced.
@@ -375,11 +397,35 @@ func checkExecuteDocument(s *source, st *Step) {
 	if st.MaxAttempts != 1 {
 		s.fail(st.node, "maxAttempts: 1, or none", "step %s: ExecuteDocument is never repeated", st.Name)
 	}
+	n := mappingValue(st.inputs, 0, "document")
+	if n != nil && strings.HasPrefix(n.Value, objectScheme) {
+		s.checkAddress(st, "document")
+	}
+	if n != nil && strings.HasPrefix(n.Value, arnPrefix) && !strings.Contains(n.Value, "{{") && !componentARN.MatchString(n.Value) {
+		s.fail(n, "the ARN of a component's build version", "document of ExecuteDocument is %s", describe(n))
+	}
 }
 
 func checkAssert(s *source, st *Step) {
 	if len(st.inputs) == 1 {
 		s.condition(st.inputs[0], false)
+	}
+}
+
+func checkS3Download(s *source, st *Step) { s.checkAddress(st, "source") }
+
+func checkS3Upload(s *source, st *Step) { s.checkAddress(st, "destination") }
+
+// checkAddress looks at the s3:// addresses that stand in the document as they are.
+func (s *source) checkAddress(st *Step, input string) {
+	for i := range st.inputs {
+		n := mappingValue(st.inputs, i, input)
+		if n == nil || n.Kind != yaml.ScalarNode || n.Value == "" || strings.Contains(n.Value, "{{") {
+			continue
+		}
+		if _, err := parseObject(n.Value, ""); err != nil {
+			s.fail(n, "s3://bucket/key", "%s of %s is %s", input, st.Action, describe(n))
+		}
 	}
 }
 

@@ -89,6 +89,19 @@ func braces(text string) (inner string, length int) {
 	return inner, end + 2
 }
 
+// soleReference reports whether text is one reference and nothing else.
+func (d *Document) soleReference(text string) (reference, bool) {
+	text = strings.TrimSpace(text)
+	if !strings.HasPrefix(text, "{{") {
+		return reference{}, false
+	}
+	inner, length := braces(text)
+	if length == 0 || length != len(text) {
+		return reference{}, false
+	}
+	return d.parseReference(strings.TrimSpace(inner)), true
+}
+
 // parseReference tells the known forms apart. Which names exist decides where a
 // phase ends and a step begins, since both may contain dots and blanks.
 func (d *Document) parseReference(inner string) reference {

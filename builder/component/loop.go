@@ -2,6 +2,7 @@ package component
 
 import (
 	"math"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -12,13 +13,16 @@ import (
 // maxIterations bounds what a for loop may count; ours, the original has no limit.
 const maxIterations = 1 << 20
 
+// storedList is text that stands for a list in a parameter store.
+var storedList = regexp.MustCompile(`^\s*\{\{\s*aws:ssm:[^{}]+\}\}\s*$`)
+
 // Loop repeats a step. Exactly one of the three shapes is used.
 type Loop struct {
 	Name string
 
 	counter   *counter     // for
 	entries   []*yaml.Node // forEach with a list
-	list      *yaml.Node   // forEach with text that is split
+	list      *yaml.Node   // forEach with text that is split; without a delimiter, a stored list
 	delimiter string
 }
 
@@ -86,6 +90,10 @@ func (s *source) forEach(l *Loop, n *yaml.Node) {
 		l.entries = n.Content
 		return
 	}
+	if n.Kind == yaml.ScalarNode && storedList.MatchString(n.Value) {
+		l.list = n
+		return
+	}
 	l.delimiter = ","
 	for _, f := range s.fields(n, "forEach") {
 		switch f.key.Value {
@@ -119,25 +127,27 @@ func (s *source) delimiter(n *yaml.Node) string {
 	return v
 }
 
-// values are what the loop goes through; expand resolves the expressions of one text.
-func (l *Loop) values(expand func(string) (string, error)) ([]string, error) {
-	if l.counter != nil {
+// values are what the loop goes through, the expressions in it resolved.
+func (l *Loop) values(s *scope) ([]string, error) {
+	switch {
+	case l.counter != nil:
 		return l.counter.values(), nil
-	}
-	if l.list != nil {
-		text, err := expand(l.list.Value)
+	case l.list != nil && l.delimiter == "":
+		return s.expandList(l.list.Value)
+	case l.list != nil:
+		text, err := s.expand(l.list.Value)
 		if err != nil {
 			return nil, err
 		}
 		return split(text, l.delimiter), nil
 	}
-	out := make([]string, len(l.entries))
-	for i, n := range l.entries {
-		text, err := expand(n.Value)
+	var out []string
+	for _, n := range l.entries {
+		texts, err := s.expandList(n.Value)
 		if err != nil {
 			return nil, err
 		}
-		out[i] = text
+		out = append(out, texts...)
 	}
 	return out, nil
 }

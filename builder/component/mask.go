@@ -38,6 +38,11 @@ func (m *masker) add(secrets ...string) {
 	m.replacer = strings.NewReplacer(pairs...)
 }
 
+// learnt are the secrets beside those that the job came with.
+func (m *masker) learnt(given []string) []string {
+	return slices.DeleteFunc(slices.Clone(m.secrets), func(s string) bool { return slices.Contains(given, s) })
+}
+
 func (m *masker) text(s string) string {
 	if len(m.secrets) == 0 {
 		return s

@@ -121,6 +121,7 @@ func (r *engine) begin() error {
 		}
 	}
 	r.state = state
+	r.masker.add(state.Secrets...)
 	if r.logs, err = openLogs(state.Folder, r.masker); err != nil {
 		return err
 	}
@@ -135,6 +136,7 @@ func (r *engine) suspend(ctx context.Context, request *rebootRequest) (Result, e
 	if err := pause(ctx, request.delay); err != nil {
 		return result, errors.Join(err, r.logs.close())
 	}
+	r.state.Secrets = r.masker.learnt(r.job.Secrets)
 	if err := saveState(stateFile(r.env, r.job), r.state); err != nil {
 		return result, errors.Join(fmt.Errorf("save the run before the reboot: %w", err), r.logs.close())
 	}

@@ -312,7 +312,7 @@ func TestTrapStoredSecretsAreMasked(t *testing.T) {
 	b.env.Store = fakeStore{"/app/name": "n", "/app/secret": "hidden"}
 	b.prints("n n ***\n")
 	b = newBench(t, doc)
-	b.fails("there is no parameter store here")
+	b.fails("no access to a parameter store")
 }
 
 // A full disk, here a log folder that is gone, is the operator's fault and not the document's.

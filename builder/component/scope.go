@@ -25,6 +25,21 @@ type iterationScope struct {
 // expand replaces the references in text.
 func (s *scope) expand(text string) (string, error) { return expand(text, s.lookup) }
 
+// expandList replaces the references in an entry of a list. One that is nothing but
+// a reference to a stored list stands for all entries of that (inferred); within
+// other text a list is its entries joined by commas.
+func (s *scope) expandList(text string) ([]string, error) {
+	if r, ok := s.documents[s.document].soleReference(text); ok && r.kind == parameterStore {
+		value, err := s.stored(r)
+		if err != nil || value.List != nil {
+			return value.List, err
+		}
+		return []string{value.Text}, nil
+	}
+	expanded, err := s.expand(text)
+	return []string{expanded}, err
+}
+
 func (s *scope) lookup(inner string) (string, bool, error) {
 	r := s.documents[s.document].parseReference(inner)
 	switch r.kind {
@@ -120,7 +135,7 @@ func (s *scope) stored(r reference) (StoredValue, error) {
 		}
 	}
 	if s.env.Store == nil {
-		return StoredValue{}, fmt.Errorf("%s: there is no parameter store here", r)
+		return StoredValue{}, fmt.Errorf("%s: %w", r, errNoStore)
 	}
 	value, err := s.env.Store.Parameter(s.ctx, name)
 	if err != nil {

@@ -21,6 +21,7 @@ type runState struct {
 	Started   time.Time        `json:"started"`
 	Failure   *Failure         `json:"failure,omitempty"` // the first
 	Documents []*documentState `json:"documents"`         // those that have begun
+	Secrets   []string         `json:"secrets,omitempty"` // that were learnt on the way; what was printed may hold them
 }
 
 // documentState is one document that has begun.
@@ -52,6 +53,8 @@ type stepState struct {
 	Cut       bool                `json:"cut"`              // stdout was longer than what is kept
 	Reboots   int                 `json:"reboots"`          // that this step asked for
 	Nested    *runState           `json:"nested,omitempty"` // of the document that it runs
+
+	NestedText string `json:"nestedText,omitempty"` // that document
 }
 
 // stepRecord is a step that has ended.

@@ -95,7 +95,7 @@ func (s *stepRun) prepare() error {
 		}
 	}
 	if s.step.Loop != nil && verdict == VerdictExecute {
-		values, err := s.step.Loop.values(s.scope.expand)
+		values, err := s.step.Loop.values(&s.scope)
 		if err != nil {
 			return fmt.Errorf("its loop: %w", err)
 		}

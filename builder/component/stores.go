@@ -51,7 +51,14 @@ type ComponentSource interface {
 
 const objectScheme = "s3://"
 
-var errNoObjects = errors.New("there is no access to S3 here")
+// What a plain agent says of steps that reach beyond the machine.
+var (
+	errNoObjects    = errors.New("there is no access to S3 here" + whoReaches)
+	errNoStore      = errors.New("there is no access to a parameter store here" + whoReaches)
+	errNoComponents = errors.New("there is no access to Image Builder here" + whoReaches)
+)
+
+const whoReaches = ": only builds have it, and only where ingot-agent-aws is installed beside ingot"
 
 // parseObject reads an s3://bucket/key address; the key may be empty.
 func parseObject(address, owner string) (Object, error) {

@@ -68,21 +68,21 @@ func (s *stepRun) fill(v *value, n *yaml.Node) error {
 		return nil
 	case n.Kind == yaml.SequenceNode:
 		for _, item := range n.Content {
-			text, err := s.scope.expand(item.Value)
+			texts, err := s.scope.expandList(item.Value)
 			if err != nil {
 				return err
 			}
-			v.list = append(v.list, text)
+			v.list = append(v.list, texts...)
 		}
 		return nil
+	case v.input.Type == TextList:
+		texts, err := s.scope.expandList(scalar(n))
+		v.list = texts
+		return err
 	}
 	text, err := s.scope.expand(scalar(n))
 	if err != nil {
 		return err
-	}
-	if v.input.Type == TextList {
-		v.list = []string{text}
-		return nil
 	}
 	if v.input.Required && text == "" {
 		return fmt.Errorf("%s is empty", n.Value)
