@@ -75,6 +75,8 @@ type LaunchSpec struct {
 	// WorkingDir is that of the jobs, in which Clean looks for files that ask it to
 	// leave something alone; /tmp when empty.
 	WorkingDir string
+	// AWS asks for an agent that reaches AWS, if the driver has one: documents need it.
+	AWS bool
 }
 
 // Instance is a running build instance. One goroutine uses it at a time.

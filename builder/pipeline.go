@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/seed-6db18919/ingot/builder/component"
@@ -179,6 +180,7 @@ func (p *pipeline) build(ctx context.Context) (err error) {
 			Isolation:  p.isolation(),
 			DiskGiB:    p.req.Recipe.DiskGiB,
 			WorkingDir: p.req.Recipe.WorkingDir,
+			AWS:        needAWS(p.req.Recipe.BuildUses()),
 		})
 		if err != nil {
 			return Failed, "", inStage(err, StageLaunch, "", "the build instance did not start")
@@ -201,6 +203,13 @@ func (p *pipeline) isolation() recipe.Isolation {
 		return p.req.Isolation
 	}
 	return p.req.Recipe.Infrastructure.Isolation
+}
+
+// needAWS reports whether any of the documents can only run where AWS can be reached.
+func needAWS(uses []recipe.Use) bool {
+	return slices.ContainsFunc(uses, func(use recipe.Use) bool {
+		return component.Job{Documents: []component.JobDocument{{Path: use.Path, Text: string(use.Text)}}}.NeedsAWS()
+	})
 }
 
 // layers puts the files on the instance and runs the components, leaving out

@@ -43,6 +43,7 @@ ctr=$(b from --pull-never localhost/ingot:check)
 inside() { b run --isolation chroot "$ctr" -- "$@"; }
 inside ingot --version
 inside ingot-agent version
+inside ingot-agent-aws version
 inside sh -c 'for p in qemu-system-x86_64 qemu-img qemu-storage-daemon mmdebstrap systemd-nspawn sgdisk mkfs.ext4 mkfs.vfat mcopy grub-mkimage git ssh; do
 	PATH=$PATH:/usr/sbin:/sbin command -v $p >/dev/null || { echo "the image lacks $p" >&2; exit 1; }
 done

@@ -57,7 +57,7 @@ func (g *testGuest) start(ctx context.Context, d *Driver, img builder.Image) err
 	if g.mount, err = mount.Attach(ctx, mount.Spec{Disk: disk, Dir: dir, Env: g.work.env()}); err != nil {
 		return err
 	}
-	if _, err := d.inject(g.mount); err != nil {
+	if _, err := d.inject(g.mount, false); err != nil {
 		return err
 	}
 	if err := spare(g.mount); err != nil {

@@ -31,6 +31,7 @@ type Config struct {
 	Dir        string   // state: layers, images, workspaces
 	CacheDir   string   // parents that were made or downloaded; may be removed when no layer is left
 	AgentPath  string   // the agent, a static program for Linux
+	AWSAgent   string   // the agent that reaches AWS; empty: documents that need it find out
 	Mirror     string   // where Debian parents are made from, as mmdebstrap takes it; empty: its default
 	ParentDirs []string // folders of the host from which recipes may take parents by absolute path
 
@@ -69,6 +70,14 @@ func New(cfg Config) (*Driver, error) {
 	if err := checkAgent(cfg.AgentPath); err != nil {
 		return nil, err
 	}
+	if cfg.AWSAgent != "" {
+		if cfg.AWSAgent, err = filepath.Abs(cfg.AWSAgent); err != nil {
+			return nil, err
+		}
+		if err := checkAgent(cfg.AWSAgent); err != nil {
+			return nil, err
+		}
+	}
 	if err := os.MkdirAll(cfg.CacheDir, 0o700); err != nil {
 		return nil, err
 	}
@@ -95,6 +104,15 @@ func checkAgent(path string) error {
 		return fmt.Errorf("the agent %s is not an executable file", path)
 	}
 	return nil
+}
+
+// agent is the program for documents that need AWS, or do not. The larger one
+// travels only where it has to.
+func (d *Driver) agent(aws bool) string {
+	if aws && d.cfg.AWSAgent != "" {
+		return d.cfg.AWSAgent
+	}
+	return d.cfg.AgentPath
 }
 
 // Name implements builder.Driver.

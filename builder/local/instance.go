@@ -54,7 +54,7 @@ func (i *instance) Run(ctx context.Context, job component.Job, emit func(compone
 	if err := i.mounted(ctx); err != nil {
 		return component.Result{}, err
 	}
-	spec := container.Spec{Root: i.mount.Root(), Agent: i.d.cfg.AgentPath, Env: i.work.env()}
+	spec := container.Spec{Root: i.mount.Root(), Agent: i.d.agent(i.spec.AWS), Env: i.work.env()}
 	var err error
 	if spec.State, err = i.work.folder("state"); err != nil {
 		return component.Result{}, err

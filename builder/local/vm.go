@@ -65,13 +65,13 @@ func (m *machine) close(ctx context.Context) error {
 }
 
 // inject puts the agent into a mounted disk.
-func (d *Driver) inject(m *mount.Mount) (*guest.Injected, error) {
+func (d *Driver) inject(m *mount.Mount, aws bool) (*guest.Injected, error) {
 	root, err := os.OpenRoot(m.Root())
 	if err != nil {
 		return nil, err
 	}
 	defer root.Close()
-	return guest.Inject(root, d.cfg.AgentPath)
+	return guest.Inject(root, d.agent(aws))
 }
 
 // runInGuest is Run for isolation vm.
@@ -103,7 +103,7 @@ func (i *instance) booted(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if i.injected, err = i.d.inject(i.mount); err != nil {
+	if i.injected, err = i.d.inject(i.mount, i.spec.AWS); err != nil {
 		return err
 	}
 	if err := i.mount.Detach(ctx); err != nil {

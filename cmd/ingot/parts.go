@@ -102,7 +102,7 @@ func openDriver(cfg config.Config, log logrus.FieldLogger) (driver, error) {
 		return nil, fmt.Errorf("dataDir: %w", err)
 	}
 	made, err := local.New(local.Config{
-		Dir: filepath.Join(cfg.DataDir, local.Name), CacheDir: cfg.CacheDir, AgentPath: agent,
+		Dir: filepath.Join(cfg.DataDir, local.Name), CacheDir: cfg.CacheDir, AgentPath: agent, AWSAgent: beside(agent, "ingot-agent-aws"),
 		Mirror: cfg.Local.Mirror, ParentDirs: cfg.Local.ParentDirs,
 		MemoryMiB: cfg.Local.MemoryMiB, CPUs: cfg.Local.CPUs, Accelerator: accelerator(cfg.Local.Accelerator),
 		Log: log,
@@ -153,6 +153,16 @@ func agentPath() (string, error) {
 		return "", fmt.Errorf("the agent has to be installed beside ingot: %w", err)
 	}
 	return path, nil
+}
+
+// beside is the path of another program in the same folder, or empty where it is
+// not installed.
+func beside(program, name string) string {
+	path := filepath.Join(filepath.Dir(program), name)
+	if _, err := os.Stat(path); err != nil {
+		return ""
+	}
+	return path
 }
 
 // workerID names this data folder for ever: a restarted daemon finds by it what

@@ -43,10 +43,12 @@ var rules = []struct {
 	may    []string
 	reason string
 }{
+	{"cmd/ingot-agent-aws", []string{"builder/agent", "builder/component"}, "the agent is copied into instances and stays small"},
 	{"cmd/ingot-agent", []string{"builder/agent", "builder/component"}, "the agent is copied into every instance and stays small"},
 	{"cmd/", []string{""}, "the commands tie the house together"},
 	{"watcher", []string{"watcher", "internal/githubfake"}, "the watcher says what moved and knows nobody who acts on it"},
-	{"builder/component", []string{"builder/component", "internal/yamldoc"}, "the engine runs inside instances and stays light"},
+	{"builder/component/aws", []string{"builder/component"}, "access to AWS implements what the engine declares"},
+	{"builder/component", []string{"internal/yamldoc"}, "the engine runs inside instances and stays light"},
 	{"builder", []string{"builder", "internal/yamldoc"}, "the builder makes images and knows neither Git hosts nor databases"},
 	{"reporter", []string{"reporter", "internal/githubfake"}, "the reporter renders what it is given"},
 	{"config", []string{"internal/yamldoc"}, "only commands know the configuration; they hand values over"},
@@ -94,6 +96,16 @@ func TestAgentStaysLight(t *testing.T) {
 					t.Errorf("the agent links %s; it is copied into every instance, find another way", dep)
 				}
 			}
+		}
+	}
+}
+
+// TestOnlyOneProgramReachesAWSForDocuments: whoever else linked it would have a
+// document's powers, and its size.
+func TestOnlyOneProgramReachesAWSForDocuments(t *testing.T) {
+	for _, p := range list(t) {
+		if slices.Contains(p.Deps, module+"builder/component/aws") && p.ImportPath != module+"cmd/ingot-agent-aws" {
+			t.Errorf("%s links builder/component/aws; documents reach AWS from inside the instance only", strings.TrimPrefix(p.ImportPath, module))
 		}
 	}
 }

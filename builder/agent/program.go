@@ -1,0 +1,89 @@
+package agent
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/seed-6db18919/ingot/builder/component"
+)
+
+// Main is the whole of an agent program: it does what the arguments of this
+// process ask for and returns the exit status. env is what documents can reach.
+//
+//	run [--attended]      a job on stdin, events on stdout
+//	serve --port DEVICE   answer on a virtio-serial port
+//	serve --socket PATH   answer on a unix socket
+//	version
+//
+// run exits with ExitSuccess, with ExitReboot when the machine has to be restarted
+// and the same job run again, and with ExitFailure otherwise. With --attended, the
+// end of stdin cancels the job.
+func Main(name string, env component.Env) int {
+	// A host that stops reading must not kill this program before it has killed what
+	// it runs. The signal is caught and not ignored: programs would inherit that.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer stop()
+	status, err := program{name, env}.run(ctx, os.Args[1:])
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+	}
+	return status
+}
+
+type program struct {
+	name string
+	env  component.Env
+}
+
+func (p program) usage() error {
+	return fmt.Errorf("usage: %s run [--attended] | serve --port DEVICE | serve --socket PATH | version", p.name)
+}
+
+func (p program) run(ctx context.Context, args []string) (int, error) {
+	if len(args) == 0 {
+		return ExitFailure, p.usage()
+	}
+	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
+	switch args[0] {
+	case "run":
+		attended := flags.Bool("attended", false, "the end of stdin cancels the job")
+		if err := flags.Parse(args[1:]); err != nil {
+			return ExitFailure, nil // flags has said why
+		}
+		return RunStream(ctx, os.Stdin, os.Stdout, p.env, *attended)
+	case "serve":
+		port := flags.String("port", "", "character device to answer on")
+		socket := flags.String("socket", "", "unix socket to answer on")
+		if err := flags.Parse(args[1:]); err != nil {
+			return ExitFailure, nil
+		}
+		if err := p.serve(ctx, *port, *socket); err != nil {
+			return ExitFailure, err
+		}
+		return ExitSuccess, nil
+	case "version":
+		fmt.Println(component.EngineVersion)
+		return ExitSuccess, nil
+	}
+	return ExitFailure, p.usage()
+}
+
+func (p program) serve(ctx context.Context, port, socket string) error {
+	boot, err := BootID()
+	if err != nil {
+		return err
+	}
+	server := &Server{Hello: Hello{Version: component.EngineVersion, BootID: boot}, Env: p.env, Power: Power}
+	switch {
+	case port != "" && socket == "":
+		return ServePort(ctx, server, port, func(err error) { fmt.Fprintf(os.Stderr, "%s: %v\n", p.name, err) })
+	case socket != "" && port == "":
+		return ServeSocket(ctx, server, socket)
+	}
+	return p.usage()
+}
