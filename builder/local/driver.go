@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 
@@ -39,7 +40,8 @@ type Config struct {
 	CPUs        int    // of a guest; 0: 2
 	Accelerator string // of guests: kvm or tcg; empty: what a probe finds
 
-	Log logrus.FieldLogger // nil: nothing is logged
+	Client *http.Client       // fetches parents by https; nil: http.DefaultClient
+	Log    logrus.FieldLogger // nil: nothing is logged
 }
 
 // Driver builds on this machine. Any number of goroutines may use it, and any

@@ -119,7 +119,7 @@ func (d *Driver) resolveURL(ctx context.Context, p builder.ParentSource, log fun
 		make: func(ctx context.Context, out string) (string, error) {
 			file := out + ".download"
 			defer os.Remove(file)
-			if err := disk.Download(ctx, disk.DownloadSpec{URL: p.Name, Checksum: p.Checksum}, file, log); err != nil {
+			if err := disk.Download(ctx, disk.DownloadSpec{URL: p.Name, Checksum: p.Checksum, Client: d.cfg.Client}, file, log); err != nil {
 				return "", err
 			}
 			return p.Checksum, d.importDisk(ctx, file, out, log)

@@ -1,7 +1,11 @@
 package local
 
 import (
+	"crypto/sha256"
 	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -63,6 +67,38 @@ func TestParentFromTheRepository(t *testing.T) {
 	i := launch(t, d, builder.LaunchSpec{Build: "small", Base: first}).(*instance)
 	if text, err := os.ReadFile(filepath.Join(i.mount.Root(), "etc/os-release")); err != nil || string(text) != "ID=small\n" {
 		t.Errorf("os-release: %q, %v", text, err)
+	}
+}
+
+// TestParentFromURL fetches a disk of another hypervisor.
+func TestParentFromURL(t *testing.T) {
+	dir := t.TempDir()
+	raw, vmdk := filepath.Join(dir, "small.raw"), filepath.Join(dir, "small.vmdk")
+	must(t, os.WriteFile(raw, smallDisk(t), 0o600))
+	if out, err := exec.Command("qemu-img", "convert", "-f", "raw", "-O", "vmdk", raw, vmdk).CombinedOutput(); err != nil {
+		t.Fatalf("qemu-img of the Debian package qemu-utils: %v\n%s", err, out)
+	}
+	content, err := os.ReadFile(vmdk)
+	must(t, err)
+	server := httptest.NewTLSServer(http.FileServer(http.Dir(dir)))
+	defer server.Close()
+	d := newDriver(t)
+	d.cfg.Client = server.Client()
+
+	parent := func(checksum string) builder.ParentSource {
+		url := server.URL + "/small.vmdk"
+		return builder.ParentSource{Parent: recipe.Parent{Kind: recipe.ParentURL, Name: url, Text: url, Checksum: checksum}}
+	}
+	good := fmt.Sprintf("sha256:%x", sha256.Sum256(content))
+	got, err := d.Resolve(t.Context(), parent(good), func(line string) { t.Log(line) })
+	must(t, err)
+	i := launch(t, d, builder.LaunchSpec{Build: "small", Base: got}).(*instance)
+	if text, err := os.ReadFile(filepath.Join(i.mount.Root(), "etc/os-release")); err != nil || string(text) != "ID=small\n" {
+		t.Errorf("os-release: %q, %v", text, err)
+	}
+	_, err = d.Resolve(t.Context(), parent(fmt.Sprintf("sha256:%x", sha256.Sum256(nil))), func(string) {})
+	if builder.FaultOf(err) != builder.Author {
+		t.Errorf("another checksum: %v", err)
 	}
 }
 
