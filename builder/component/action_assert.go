@@ -2,7 +2,7 @@ package component
 
 import (
 	"context"
-	"errors"
+	"fmt"
 )
 
 // assert fails unless the condition that is the whole of its inputs holds.
@@ -18,7 +18,7 @@ func assert(ctx context.Context, c *call) (map[string]string, error) {
 		return nil, err
 	}
 	if !holds {
-		return nil, errors.New("the condition does not hold")
+		return nil, fmt.Errorf("the condition does not hold: %s", compact(c.masker.any(c.values["condition"].shown)))
 	}
 	return nil, nil
 }

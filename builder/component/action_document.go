@@ -34,6 +34,9 @@ func executeDocument(ctx context.Context, c *call) (map[string]string, error) {
 	if failure := inner.parse(); failure != nil {
 		return nil, errors.New(failure.Message)
 	}
+	if d := inner.documents[0]; len(inner.job.Phases) > 0 && !slices.ContainsFunc(inner.job.Phases, d.HasPhase) {
+		c.warn(c.at, "document %s has none of the phases %s, so nothing of it runs", d.Path, strings.Join(inner.job.Phases, ", "))
+	}
 	if c.state.Nested == nil {
 		c.state.Nested = &runState{Folder: c.logs.folder, Started: c.env.Now()}
 		c.state.NestedText = inner.job.Documents[0].Text
@@ -54,7 +57,7 @@ func executeDocument(ctx context.Context, c *call) (map[string]string, error) {
 	output["executionId"], output["logUrl"] = c.job.ID, c.logs.folder
 	if result.Status == Failed {
 		f := result.Failure
-		return nil, fmt.Errorf("document %s: step %s/%s: %s", f.Path, f.Phase, f.Step, f.Message)
+		return output, fmt.Errorf("document %s: step %s/%s: %s", f.Path, f.Phase, f.Step, f.Message)
 	}
 	return output, nil
 }

@@ -171,6 +171,9 @@ func (r *engine) detailedStep(step *Step, record *stepRecord) detailedStep {
 		OnFailure: step.OnFailure, MaxAttempts: step.MaxAttempts, Action: step.Action,
 		StartTime: stamp(record.Started), EndTime: stamp(record.Ended), Inputs: record.Shown, Outputs: "[]", DetailedOutput: record.Nested,
 	}
+	if out.Inputs == "" { // it never came to that
+		out.Inputs = "[]"
+	}
 	if record.Outputs != nil {
 		out.Outputs = string(compact(r.masker.entries(record.Outputs)))
 	}

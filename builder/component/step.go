@@ -206,6 +206,9 @@ func (s *stepRun) once(ctx context.Context) ([]map[string]string, error) {
 					err = fmt.Errorf("inputs[%d]: %w", i, err)
 				}
 			}
+			if output != nil { // a document that failed tells its figures all the same
+				return []map[string]string{output}, err
+			}
 			return nil, err
 		}
 		if output != nil {

@@ -15,6 +15,7 @@ type value struct {
 	text  string
 	list  []string
 	node  *yaml.Node // for the types that are neither text nor list
+	shown any        // what node comes to, as the result file has it
 }
 
 // values are the inputs of one entry, by name.
@@ -64,7 +65,7 @@ func written(n *yaml.Node, in Input) *yaml.Node {
 func (s *stepRun) fill(v *value, n *yaml.Node) error {
 	switch {
 	case v.input.Type == Comparison || v.input.Type == Pairs || v.input.Type == TextMap:
-		v.node = n
+		v.node, v.shown = n, s.scope.shown(n)
 		return nil
 	case n.Kind == yaml.SequenceNode:
 		for _, item := range n.Content {
@@ -120,13 +121,19 @@ func chainable(entries []values) []map[string]string {
 }
 
 // shown are the inputs as the result file has them: optional ones that are
-// missing with their zero value or default.
+// missing with their zero value or default. A condition is the whole entry.
 func shown(entries []values, m *masker) string {
-	out := make([]map[string]any, len(entries))
+	out := make([]any, len(entries))
 	for i, entry := range entries {
-		out[i] = map[string]any{}
+		named := map[string]any{}
 		for name, v := range entry {
-			out[i][name] = m.any(v.json())
+			named[name] = v.json()
+		}
+		out[i] = m.any(named)
+		for _, v := range entry {
+			if v.input.Type == Comparison {
+				out[i] = m.any(v.shown)
+			}
 		}
 	}
 	return string(compact(out))
@@ -136,7 +143,7 @@ func (v value) json() any {
 	switch v.input.Type {
 	case TextList, Pairs, TextMap, Comparison, TextOrList:
 		if v.node != nil {
-			return plain(v.node)
+			return v.shown
 		}
 		if v.list == nil && v.text != "" {
 			return v.text
@@ -152,21 +159,31 @@ func (v value) json() any {
 	return v.text
 }
 
-// plain makes what JSON can hold of a node.
-func plain(n *yaml.Node) any {
+// shown makes what JSON can hold of a node. It is for the eye alone: a reference
+// that cannot be resolved stays, since the part of a condition that it stands in
+// may never be looked at; nor is a parameter store asked for its sake.
+func (s *scope) shown(n *yaml.Node) any {
 	switch n.Kind {
 	case yaml.MappingNode:
 		out := map[string]any{}
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			out[n.Content[i].Value] = plain(n.Content[i+1])
+			out[n.Content[i].Value] = s.shown(n.Content[i+1])
 		}
 		return out
 	case yaml.SequenceNode:
 		out := make([]any, len(n.Content))
 		for i, item := range n.Content {
-			out[i] = plain(item)
+			out[i] = s.shown(item)
 		}
 		return out
 	}
-	return scalar(n)
+	// This lookup never fails, so neither does expand.
+	text, _ := expand(scalar(n), func(inner string) (string, bool, error) {
+		if s.documents[s.document].parseReference(inner).kind == parameterStore {
+			return "", false, nil
+		}
+		value, ok, err := s.lookup(inner)
+		return value, ok && err == nil, nil
+	})
+	return text
 }
