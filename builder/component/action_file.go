@@ -115,13 +115,28 @@ func createFile(_ context.Context, c *call) (map[string]string, error) {
 	if err := c.replaceable(path); err != nil {
 		return nil, err
 	}
+	if _, _, err := c.owner(); err != nil {
+		return nil, err // before anything is made
+	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		return nil, err
 	}
 	if err := writeFile(path, content, mode, c.given("permissions")); err != nil {
 		return nil, err
 	}
-	return nil, c.chown(path)
+	return nil, c.own(path, mode)
+}
+
+// own gives what was made to the owner and group of the inputs, then sets those
+// bits of its mode that making it does not set, or that a change of owner takes away.
+func (c *call) own(path string, mode fs.FileMode) error {
+	if err := c.chown(path); err != nil {
+		return err
+	}
+	if mode&(fs.ModeSetuid|fs.ModeSetgid|fs.ModeSticky) == 0 {
+		return nil
+	}
+	return os.Chmod(path, mode&^umask())
 }
 
 // replaceable fails where overwrite is false and something is there.

@@ -22,10 +22,13 @@ func createFolder(_ context.Context, c *call) (map[string]string, error) {
 	if err := c.replaceable(path); err != nil {
 		return nil, err
 	}
+	if _, _, err := c.owner(); err != nil {
+		return nil, err // before anything is deleted
+	}
 	if err := makeEmpty(path, mode); err != nil {
 		return nil, err
 	}
-	return nil, c.chown(path)
+	return nil, c.own(path, mode)
 }
 
 func makeEmpty(path string, mode fs.FileMode) error {
