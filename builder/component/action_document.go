@@ -107,16 +107,19 @@ func contentOf(text string) string {
 // that had begun, whatever lies there now.
 func (c *call) document(ctx context.Context) (path, text string, err error) {
 	path = c.text("document")
+	local := !strings.HasPrefix(path, objectScheme) && !strings.HasPrefix(path, arnPrefix)
+	if local {
+		path = c.path("document")
+	}
 	switch {
 	case c.state.Nested != nil:
-		return path, c.state.NestedText, nil
+		text = c.state.NestedText
+	case local:
+		text, err = readDocument(path)
 	case strings.HasPrefix(path, objectScheme):
 		text, err = c.objectDocument(ctx, path)
-	case strings.HasPrefix(path, arnPrefix):
-		text, err = c.componentDocument(ctx, path)
 	default:
-		path = c.path("document")
-		text, err = readDocument(path)
+		text, err = c.componentDocument(ctx, path)
 	}
 	return path, text, err
 }

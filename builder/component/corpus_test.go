@@ -492,7 +492,7 @@ func firstDifference(got, want string) string {
 			b = w[i]
 		}
 		if a != b {
-			return fmt.Sprintf("line %d\n got %q\nwant %q\nall of it:\n%s", i+1, a, b, got)
+			return fmt.Sprintf("line %d\n got %q\nwant %q\nafter\n%s", i+1, a, b, strings.Join(g[max(0, i-5):min(i, len(g))], ""))
 		}
 	}
 	return "not at all"

@@ -178,7 +178,7 @@ func (r *engine) detailedStep(step *Step, record *stepRecord) detailedStep {
 		out.Outputs = string(compact(r.masker.entries(record.Outputs)))
 	}
 	if step.Loop != nil {
-		out.Loop = &detailedLoop{Name: step.Loop.Name, Values: r.masker.any(record.Values).([]string)}
+		out.Loop = &detailedLoop{Name: step.Loop.Name, Values: append([]string{}, r.masker.any(record.Values).([]string)...)}
 	}
 	return out
 }
