@@ -212,3 +212,22 @@ func (r *reading) alias(at *yaml.Node, name string) {
 	}
 	r.bad(at, expected, "unknown parent image %q", shorten(name))
 }
+
+// ReadParent reads a parent image as a recipe names it, for work without a recipe on
+// the driver local. Disk files are named by absolute paths of the host. What is wrong
+// is for whoever wrote the name.
+func ReadParent(name string, options Options) (Parent, error) {
+	options.HostFiles = true
+	r := &reading{
+		loader:   &loader{options: options},
+		yaml:     &yamldoc.Document{File: name},
+		document: &document{},
+		recipe:   &Recipe{Infrastructure: Infrastructure{Driver: driverLocal}},
+	}
+	at := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: name}
+	r.parent(&parentImage{Source: text{Value: name, Node: at}})
+	if err := r.document.problems.Err(); err != nil {
+		return Parent{}, err
+	}
+	return r.recipe.Parent, nil
+}
