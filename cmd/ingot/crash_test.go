@@ -166,11 +166,17 @@ func (s *ingotProcess) start() {
 // its leftovers are removed by a last daemon.
 func (s *ingotProcess) begin(args ...string) {
 	s.Helper()
+	s.launch(append(args, "-c", s.config)...)
+}
+
+// launch is begin for a command to which -c means something else.
+func (s *ingotProcess) launch(args ...string) {
+	s.Helper()
 	if s.process == nil {
 		s.Cleanup(s.cleanUp)
 	}
 	s.log = &text{}
-	s.process = exec.Command(program(s.T), append(args, "-c", s.config)...)
+	s.process = exec.Command(program(s.T), args...)
 	s.process.Env = append(append(os.Environ(), "TMPDIR="+s.temp), s.env...)
 	s.process.Stdout, s.process.Stderr = s.log, s.log
 	must(s.T, s.process.Start())

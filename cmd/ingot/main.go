@@ -55,11 +55,14 @@ func run(ctx context.Context, args []string) int {
 	root := rootCommand()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	var code exitCode
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.Is(err, errAuthor):
 		return exitAuthor
+	case errors.As(err, &code):
+		return int(code)
 	case ctx.Err() != nil:
 		fmt.Fprintln(root.ErrOrStderr(), "ingot: stopped")
 		return exitStopped
@@ -91,7 +94,7 @@ Exit codes: 0 all went well; 1 documents are wrong, or a component or test faile
 		buildCommand(&o), validateCommand(&o), diffCommand(&o),
 		buildsCommand(&o), imagesCommand(&o), logsCommand(&o),
 		rebuildCommand(&o), approveCommand(&o), cancelCommand(&o),
-		doctorCommand(&o),
+		componentCommand(), doctorCommand(&o),
 	)
 	return root
 }

@@ -9,9 +9,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 
 	"github.com/spf13/cobra"
 
+	"github.com/seed-6db18919/ingot/builder/component"
 	"github.com/seed-6db18919/ingot/builder/recipe"
 	"github.com/seed-6db18919/ingot/internal/yamldoc"
 )
@@ -22,7 +24,8 @@ func validateCommand(o *globals) *cobra.Command {
 		Use:   "validate [path]",
 		Short: "Say what is wrong in recipes and the components they use",
 		Long: `Reads every recipe at or below a path (default: the current folder) with everything it uses,
-and shows each mistake with file, line and column. Nothing is built.`,
+and shows each mistake with file, line and column. Nothing is built. The file of a component
+document is checked by itself, for Linux; ` + "`ingot component validate`" + ` knows the other platforms.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			at := "."
@@ -32,6 +35,10 @@ and shows each mistake with file, line and column. Nothing is built.`,
 			set, err := loadByHand(c.Context(), at)
 			if err != nil {
 				return err
+			}
+			if len(set.Recipes) == 0 && len(set.Invalid) == 0 && isComponent(at) {
+				alone := validation{documents: []string{at}, platform: component.Linux, asJSON: asJSON}
+				return alone.run(c.Context(), c.OutOrStdout(), c.ErrOrStderr())
 			}
 			return showProblems(c.OutOrStdout(), at, set, asJSON)
 		},
@@ -62,6 +69,17 @@ func showProblems(w io.Writer, at string, set *recipe.Set, asJSON bool) error {
 	}
 	return nil
 }
+
+// isComponent tells whether a file is a component document, or was meant to be one.
+func isComponent(path string) bool {
+	text, err := readDocument(path)
+	if err != nil {
+		return false
+	}
+	return componentKey.Match(text)
+}
+
+var componentKey = regexp.MustCompile(`(?m)^["']?(schemaVersion|phases)["']?\s*:`)
 
 // place is where a path of the command line lies in a repository.
 type place struct {
