@@ -50,6 +50,17 @@ func TestTrapRebootGoesOnWithTheNextStep(t *testing.T) {
 	b.prints("a\nab\nc\nd\n")
 }
 
+// Every iteration of a loop restarts the machine, and the loop goes on after each.
+func TestARebootInALoopGoesOnWithTheNextIteration(t *testing.T) {
+	b := newBench(t, oneStep("- {name: R, action: Reboot, loop: {forEach: [a, b, c]}}\n"+bash("A", "echo a")))
+	for range 3 {
+		if r := b.run(); !r.Reboot || b.printed() != "" {
+			t.Fatalf("no reboot: %+v, printed %q", r, b.printed())
+		}
+	}
+	b.prints("a\n")
+}
+
 func TestAStepThatAlwaysWantsRebootsFails(t *testing.T) {
 	b := newBench(t, oneStep(bash("A", "exit 194")))
 	for range maxReboots {

@@ -148,21 +148,27 @@ func (s *stepRun) iterations(ctx context.Context) error {
 		s.record.Outputs = outputs
 		return err
 	}
+	var after error // the restart that the last iteration asks for
 	for s.state.Iteration < len(s.state.Values) {
 		s.scope.loop = &iterationScope{name: s.step.Loop.Name, index: s.state.Iteration, value: s.state.Values[s.state.Iteration]}
 		outputs, err := s.once(ctx)
-		if _, reboot := errors.AsType[*rebootRequest](err); reboot {
+		request, reboot := errors.AsType[*rebootRequest](err)
+		switch {
+		case reboot && request.again:
 			return err
-		}
-		if err != nil {
+		case err != nil && !reboot:
 			s.record.Outputs = joinIterations(s.state.Outputs)
 			return fmt.Errorf("failed iteration: %d: %w", s.state.Iteration, err)
 		}
 		s.state.Outputs = append(s.state.Outputs, outputs...)
 		s.state.Iteration++
+		if reboot && s.state.Iteration < len(s.state.Values) {
+			return &rebootRequest{again: true, delay: request.delay} // to run what is left of the loop
+		}
+		after = err
 	}
 	s.record.Outputs = joinIterations(s.state.Outputs)
-	return nil
+	return after
 }
 
 // joinIterations makes one output of those of all iterations, line by line.
