@@ -43,12 +43,15 @@ type Action struct {
 	Outputs   []string
 
 	// run does the work for one entry of the inputs. Nil: not in this engine.
-	run func(ctx context.Context, c *call) (map[string]string, error)
+	run actionFunc
 	// separator joins the outputs of several entries into one; empty: one output for each entry.
 	separator string
 	// check adds what types alone do not say; nil: nothing.
 	check func(s *source, st *Step)
 }
+
+// actionFunc does what an action is for and returns its outputs.
+type actionFunc func(ctx context.Context, c *call) (map[string]string, error)
 
 func (a *Action) input(name string) (Input, bool) {
 	for _, in := range a.Inputs {

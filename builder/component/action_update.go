@@ -17,6 +17,9 @@ var packageName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9+._:*-]*$`)
 // updateOS installs updates with the package manager that is there. The original
 // knows apt-get and yum only; dnf and zypper are our extension.
 func updateOS(ctx context.Context, c *call) (map[string]string, error) {
+	if c.env.Platform == Windows {
+		return nil, c.updateWindows(ctx)
+	}
 	if os.Geteuid() != 0 {
 		return nil, errors.New("only root can update the system")
 	}

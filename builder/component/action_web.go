@@ -50,20 +50,28 @@ func webDownload(ctx context.Context, c *call) (map[string]string, error) {
 	if err := os.MkdirAll(filepath.Dir(target), 0o777); err != nil {
 		return nil, err
 	}
+	if err := c.downloadTo(ctx, from, target); err != nil {
+		return nil, err
+	}
+	return output, nil
+}
+
+// downloadTo fetches a file, several times if need be.
+func (c *call) downloadTo(ctx context.Context, from *url.URL, target string) error {
 	client := downloadClient(c.bool("ignoreCertificateErrors"))
 	defer client.CloseIdleConnections()
 	wait := c.env.Backoff
 	for try := 1; ; try++ {
 		err := c.download(ctx, client, from.String(), target)
 		if err == nil {
-			return output, nil
+			return nil
 		}
 		if _, permanent := errors.AsType[errPermanent](err); permanent || try == downloadTries || ctx.Err() != nil {
-			return nil, fmt.Errorf("download of %s: %w", from.Redacted(), err)
+			return fmt.Errorf("download of %s: %w", from.Redacted(), err)
 		}
 		c.logs.note("download of %s, try %d: %v", from.Redacted(), try, err)
 		if err := pause(ctx, wait); err != nil {
-			return nil, err
+			return err
 		}
 		wait *= 2
 	}

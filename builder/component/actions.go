@@ -63,7 +63,7 @@ func executeActions() []Action {
 				commands(false),
 				{Name: "file", Type: Text, Doc: "An existing script, instead of commands."},
 			},
-			check: checkExecute,
+			run: executePowerShell, check: checkExecute,
 		},
 		{
 			Name: "ExecuteBinary", Platforms: everywhere(), Outputs: []string{"stdout"},
@@ -245,36 +245,6 @@ func folderActions() []Action {
 			Name: "SetFolderPermissions", run: setFolderPermissions, Platforms: posix(), List: true,
 			Doc:    "Changes the mode of a folder and all in it.",
 			Inputs: []Input{pathInput(""), permissions(true, ""), recursive},
-		},
-	}
-}
-
-func windowsActions() []Action {
-	msi := func(name, doc string) Action {
-		return Action{
-			Name: name, Platforms: []string{Windows}, Doc: doc, Outputs: []string{"logFile", "msiExitCode", "stdout"},
-			Inputs: []Input{
-				pathInput("A local path, or an s3 or http URL."),
-				{Name: "reboot", Type: Text, Default: "Allow", Allowed: []string{"Allow", "Force", "Skip"}},
-				{Name: "logOptions", Type: Text, Default: "*VX"},
-				{Name: "logFile", Type: Text},
-				{Name: "properties", Type: TextMap},
-				{Name: "ignoreAuthenticodeSignatureErrors", Type: Bool, Default: "false"},
-				{Name: "allowUnsignedInstaller", Type: Bool, Default: "false"},
-			},
-		}
-	}
-	return []Action{
-		msi("InstallMSI", "Installs a package with Windows Installer."),
-		msi("UninstallMSI", "Removes a package with Windows Installer."),
-		{
-			Name: "SetRegistry", Platforms: []string{Windows}, List: true,
-			Doc: "Sets values of the registry; missing keys are made.",
-			Inputs: []Input{
-				pathInput(""), {Name: "name", Type: Text, Required: true},
-				{Name: "value", Type: TextOrList, Required: true},
-				{Name: "type", Type: Text, Required: true, Allowed: []string{"BINARY", "DWORD", "QWORD", "SZ", "EXPAND_SZ", "MULTI_SZ"}},
-			},
 		},
 	}
 }

@@ -23,6 +23,8 @@ type Env struct {
 	Store      ParameterStore
 	Objects    ObjectStore
 	Components ComponentSource
+
+	registry registryWriter // default: this machine's
 }
 
 func (e Env) withDefaults() Env {
@@ -40,6 +42,9 @@ func (e Env) withDefaults() Env {
 	}
 	if e.Now == nil {
 		e.Now = time.Now
+	}
+	if e.registry == nil {
+		e.registry = systemRegistry{}
 	}
 	if e.Environ == nil {
 		e.Environ = os.Environ()

@@ -94,6 +94,14 @@ func (l *logs) failure(f *Failure) {
 // path is where a file of the run lies.
 func (l *logs) path(name string) string { return filepath.Join(l.folder, name) }
 
+// temporary makes a folder of the run for one step, whose it is to remove.
+func (l *logs) temporary(name string) (string, error) {
+	if err := os.MkdirAll(l.folder, 0o700); err != nil {
+		return "", err
+	}
+	return os.MkdirTemp(l.folder, name+"-*")
+}
+
 // writeFile makes a file of the run. Steps that clean up may have taken the
 // folder away, which is theirs to do.
 func (l *logs) writeFile(name string, text []byte) error {

@@ -10,12 +10,13 @@ import (
 
 // value is what one input came to, its references replaced.
 type value struct {
-	input Input
-	given bool
-	text  string
-	list  []string
-	node  *yaml.Node // for the types that are neither text nor list
-	shown any        // what node comes to, as the result file has it
+	input  Input
+	given  bool
+	text   string
+	list   []string
+	isList bool       // a list was given, which may be empty
+	node   *yaml.Node // for the types that are neither text nor list
+	shown  any        // what node comes to, as the result file has it
 }
 
 // values are the inputs of one entry, by name.
@@ -68,6 +69,7 @@ func (s *stepRun) fill(v *value, n *yaml.Node) error {
 		v.node, v.shown = n, s.scope.shown(n)
 		return nil
 	case n.Kind == yaml.SequenceNode:
+		v.isList = true
 		for _, item := range n.Content {
 			texts, err := s.scope.expandList(item.Value)
 			if err != nil {
