@@ -2,6 +2,7 @@ package component
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -29,9 +30,12 @@ func (b *buckets) check(o Object) error {
 }
 
 func (b *buckets) Open(_ context.Context, o Object) (io.ReadCloser, error) {
+	if err := b.check(o); err != nil {
+		return nil, err
+	}
 	text, ok := b.objects[o.String()]
-	if err := b.check(o); err != nil || !ok {
-		return nil, fmt.Errorf("no such object: %w", err)
+	if !ok {
+		return nil, errors.New("no such object")
 	}
 	if broken, found := strings.CutSuffix(text, "<cut>"); found {
 		return io.NopCloser(io.MultiReader(strings.NewReader(broken), brokenPipe{})), nil

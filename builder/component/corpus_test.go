@@ -4,6 +4,7 @@ package component
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -54,7 +55,7 @@ func TestCorpus(t *testing.T) {
 			t.Parallel()
 			c := loadCase(t, name)
 			run := c.execute(t, web)
-			golden(t, filepath.Join(c.folder, "want"), run.files(t))
+			golden(t, filepath.Join(c.folder, "want"), run.files(t), "")
 		})
 	}
 }
@@ -65,7 +66,9 @@ type corpusCase struct {
 	Phases     []string          `yaml:"phases"`     // default: all
 	Parameters map[string]string `yaml:"parameters"` // given to every document; $HTTP and $HTTPS are servers
 	Secrets    []string          `yaml:"secrets"`    // masked, and found nowhere in what the run leaves behind
-	Store      map[string]string `yaml:"store"`      // aws:ssm: values by name; a name with "secret" in it is one
+	Store      map[string]string `yaml:"store"`      // aws:ssm: values by name; "secret" and "list" in a name say what it is
+	Objects    map[string]string `yaml:"objects"`    // of S3, by address; objects.txt shows what has become of them
+	Components map[string]string `yaml:"components"` // files below the working folder, by ARN
 	Path       string            `yaml:"path"`       // PATH of the programs; $WORK is the working folder
 
 	folder string
@@ -116,6 +119,7 @@ type corpusRun struct {
 	work    string // working folder
 	root    string // of logs and state
 	replace *strings.Replacer
+	objects *buckets
 	result  Result
 	reboots int
 	events  []Event
@@ -146,7 +150,14 @@ func (c *corpusCase) execute(t *testing.T, web *corpusWeb) *corpusRun {
 		Environ: []string{"PATH=" + path, "LANG=C.UTF-8", "HOME=" + r.work},
 	}
 	if c.Store != nil {
-		env.Store = fakeStore(c.Store)
+		env.Store = corpusStore(c.Store)
+	}
+	if c.Objects != nil {
+		r.objects = &buckets{owner: "012345678901", objects: maps.Clone(c.Objects)}
+		env.Objects = r.objects
+	}
+	if c.Components != nil {
+		env.Components = corpusComponents{r.work, c.Components}
 	}
 	sent, err := json.Marshal(job)
 	if err != nil {
@@ -301,6 +312,13 @@ func (r *corpusRun) log(t *testing.T, name string) string {
 func (r *corpusRun) files(t *testing.T) map[string]string {
 	t.Helper()
 	out := map[string]string{"run.txt": r.normal(r.summary()), "tree.txt": r.normal(r.tree(t))}
+	if r.objects != nil {
+		var b strings.Builder
+		for _, address := range slices.Sorted(maps.Keys(r.objects.objects)) {
+			b.WriteString(address + "\n" + content([]byte(r.objects.objects[address])))
+		}
+		out["objects.txt"] = r.normal(b.String())
+	}
 	if r.logFolder(t) != "" {
 		out["console.log"] = repeated(r.normal(r.log(t, "console.log")))
 		out["detailedoutput.json"] = r.normal(r.log(t, "detailedoutput.json"))
@@ -447,36 +465,44 @@ func content(text []byte) string {
 	return b.String()
 }
 
-// golden compares files with those of a folder, no more and no fewer.
-func golden(t *testing.T, folder string, got map[string]string) {
+// golden compares files with those of a folder, no more and no fewer; suffix says
+// which of its files are meant.
+func golden(t *testing.T, folder string, got map[string]string, suffix string) {
 	t.Helper()
-	if *update {
-		if err := errors.Join(os.RemoveAll(folder), os.MkdirAll(folder, 0o755)); err != nil {
-			t.Fatal(err)
-		}
-		for name, text := range got {
-			if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o644); err != nil {
-				t.Fatal(err)
+	var there []string
+	if entries, err := os.ReadDir(folder); err == nil {
+		for _, e := range entries {
+			if strings.HasSuffix(e.Name(), suffix) {
+				there = append(there, e.Name())
 			}
 		}
 	}
-	entries, err := os.ReadDir(folder)
-	if err != nil {
-		t.Fatalf("%v; -update writes it", err)
+	if *update {
+		errs := []error{os.MkdirAll(folder, 0o755)}
+		for _, name := range there {
+			errs = append(errs, os.Remove(filepath.Join(folder, name)))
+		}
+		for name, text := range got {
+			errs = append(errs, os.WriteFile(filepath.Join(folder, name), []byte(text), 0o644))
+		}
+		if err := errors.Join(errs...); err != nil {
+			t.Fatal(err)
+		}
+		there = nil
 	}
-	for _, e := range entries {
-		if _, ok := got[e.Name()]; !ok {
-			t.Errorf("there is no %s any more", e.Name())
+	for _, name := range there {
+		if _, ok := got[name]; !ok {
+			t.Errorf("%s is left over in %s", name, folder)
 		}
 	}
 	for name, text := range got {
 		want, err := os.ReadFile(filepath.Join(folder, name))
 		if err != nil {
-			t.Error(err)
+			t.Errorf("%v; -update writes it", err)
 			continue
 		}
 		if string(want) != text {
-			t.Errorf("%s differs from %s\n%s", name, folder, firstDifference(text, string(want)))
+			t.Errorf("%s in %s: %s", name, folder, firstDifference(text, string(want)))
 		}
 	}
 }
@@ -496,6 +522,36 @@ func firstDifference(got, want string) string {
 		}
 	}
 	return "not at all"
+}
+
+// corpusStore is a parameter store whose names say what a value is.
+type corpusStore map[string]string
+
+func (s corpusStore) Parameter(_ context.Context, name string) (StoredValue, error) {
+	text, ok := s[name]
+	if !ok {
+		return StoredValue{}, fmt.Errorf("there is no parameter %s", name)
+	}
+	v := StoredValue{Text: text, Secret: strings.Contains(name, "secret")}
+	if strings.Contains(name, "list") {
+		v.List = strings.Split(text, ",")
+	}
+	return v, nil
+}
+
+// corpusComponents are documents by ARN, kept as files.
+type corpusComponents struct {
+	dir   string
+	files map[string]string
+}
+
+func (s corpusComponents) Component(_ context.Context, arn string) (string, error) {
+	name, ok := s.files[arn]
+	if !ok {
+		return "", fmt.Errorf("there is no component %s", arn)
+	}
+	text, err := os.ReadFile(filepath.Join(s.dir, name))
+	return string(text), err
 }
 
 // corpusWeb is what documents download from.

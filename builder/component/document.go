@@ -77,6 +77,8 @@ type Parameter struct {
 type Constant struct {
 	Name  string
 	Value string
+
+	node *yaml.Node
 }
 
 // Phase is a part of a document that can be run by itself.

@@ -150,7 +150,7 @@ func (s *source) parameters(n *yaml.Node) []Parameter {
 func (s *source) constants(n *yaml.Node) []Constant {
 	var out []Constant
 	s.named(n, "constant", func(f field) {
-		c := Constant{Name: f.key.Value}
+		c := Constant{Name: f.key.Value, node: f.key}
 		what := "constant " + c.Name
 		present := map[string]bool{}
 		for _, f := range s.fields(f.value, what) {
@@ -199,7 +199,7 @@ func (s *source) uniqueVariables(d *Document) {
 	}
 	for _, c := range d.Constants {
 		if seen[c.Name] {
-			s.fail(nil, "a name of its own", "constant %s has the name of another constant or parameter", c.Name)
+			s.fail(c.node, "a name of its own", "constant %s has the name of another constant or parameter", c.Name)
 		}
 		seen[c.Name] = true
 	}

@@ -76,6 +76,9 @@ func (c *call) fetchObject(ctx context.Context, o Object, target string) (err er
 	if c.env.Objects == nil {
 		return errNoObjects
 	}
+	if err := mustBe(filepath.Dir(target), true); err != nil {
+		return err
+	}
 	content, err := c.env.Objects.Open(ctx, o)
 	if err != nil {
 		return fmt.Errorf("%s: %w", o, err)

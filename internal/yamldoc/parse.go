@@ -202,6 +202,8 @@ func explainSyntax(text, line string) (message, expected string) {
 		return "unknown escape after a backslash", "use single quotes, in which a backslash is just a backslash"
 	case strings.Contains(text, "did not find expected key"), strings.Contains(text, "expected '-' indicator"):
 		return "not valid YAML: " + text, "check the indentation and the quotes of this line and the one above"
+	case strings.Contains(text, "did not find expected ','") && strings.Contains(line, "{{"):
+		return "not valid YAML: " + text, "quote a text with {{ }} in it that stands inside of [ ] or { }"
 	case strings.Contains(text, "could not find expected ':'"):
 		return "not valid YAML: a key without a colon", `expected "key: value"`
 	case strings.Contains(text, "found unexpected end of stream"):
