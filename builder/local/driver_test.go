@@ -10,8 +10,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -255,6 +257,45 @@ func appendTo(path, line string) error {
 	}
 	_, err = fmt.Fprintln(f, line)
 	return errors.Join(err, f.Close())
+}
+
+// TestBuildMachineThatFailsEarlyIsReplaced kills a build's machine while it boots.
+func TestBuildMachineThatFailsEarlyIsReplaced(t *testing.T) {
+	if testing.Short() {
+		t.Skip("boots a machine")
+	}
+	d := newDriver(t)
+	i := launch(t, d, builder.LaunchSpec{Build: "early", Base: base(t, d), Isolation: recipe.VM})
+	killed := make(chan error, 1)
+	go func() { killed <- killMachine(t.Context(), d.cfg.Dir) }()
+	if got := execute(t, i, "echo alive"); got != "alive\n" {
+		t.Errorf("the machine says %q", got)
+	}
+	must(t, <-killed)
+}
+
+// killMachine kills the QEMU that has a disk in dir, as soon as there is one.
+func killMachine(ctx context.Context, dir string) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		for _, file := range found("/proc/[0-9]*/cmdline", dir) {
+			line, err := os.ReadFile(file)
+			if err != nil || !strings.HasPrefix(string(line), "qemu-system") {
+				continue
+			}
+			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+			if err != nil {
+				return err
+			}
+			return syscall.Kill(pid, syscall.SIGKILL)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 func TestLaunchWaitsNoLongerThanItsContext(t *testing.T) {

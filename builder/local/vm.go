@@ -20,6 +20,9 @@ type machine struct {
 	client *agent.Client
 }
 
+// buildMachines is how many machines a build may use up before one of them answers.
+const buildMachines = 3
+
 // startMachine boots a disk in its workspace, without waiting for anything inside.
 func (d *Driver) startMachine(ctx context.Context, w *workspace, disk string, network guest.Network) (*machine, error) {
 	accel, err := d.accelerator(ctx)
@@ -110,8 +113,30 @@ func (i *instance) booted(ctx context.Context) error {
 		return err
 	}
 	i.mount = nil
-	i.machine, err = i.d.startMachine(ctx, i.work, i.overlay, guest.Outbound)
-	return err
+	for attempt := 1; ; attempt++ {
+		if i.machine, err = i.d.answeringMachine(ctx, i.work, i.overlay); err == nil {
+			return nil
+		}
+		if builder.FaultOf(err) != builder.Transient || attempt == buildMachines || ctx.Err() != nil {
+			return err
+		}
+		i.d.log.WithError(err).Warn("a build machine failed before it was of use; another one is started")
+	}
+}
+
+// answeringMachine starts a machine and waits for its agent. Nothing is left of one
+// that fails before that.
+func (d *Driver) answeringMachine(ctx context.Context, w *workspace, disk string) (*machine, error) {
+	m, err := d.startMachine(ctx, w, disk, guest.Outbound)
+	if err != nil {
+		return nil, err
+	}
+	watched, stop := m.guest.Watch(ctx)
+	defer stop()
+	if _, err := m.client.Hello(watched); err != nil {
+		return nil, errors.Join(err, m.close(ctx))
+	}
+	return m, nil
 }
 
 // powerOff ends the machine cleanly, if there is one.
