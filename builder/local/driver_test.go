@@ -154,7 +154,7 @@ func TestConformanceInMachines(t *testing.T) {
 func conformance(t *testing.T, isolation recipe.Isolation) {
 	d := newDriver(t)
 	drivertest.Run(t, drivertest.Setup{
-		Driver: d, Parent: debian(t), Isolation: isolation,
+		Driver: d, Parent: debian(t), Isolation: isolation, Layers: isolation == recipe.Container,
 		Leftovers: func() []string { return leftovers(d.cfg.Dir) },
 	})
 }
