@@ -31,6 +31,10 @@ demo: packages-host build ## Show a commit become an image (ONCE=1: end by itsel
 test: packages-host packages-test build check ## Everything that continuous integration runs
 	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -race -timeout 40m -p 2 ./...
 
+.PHONY: test-aws
+test-aws: packages-test ## The tests of access to AWS, against moto (from PyPI, pinned, in .cache/)
+	@GOTESTSUM='$(GOTESTSUM)' scripts/test-aws.sh
+
 .PHONY: test-short
 test-short: build check ## The tests that need no guest and no base image
 	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -short -race ./...

@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
@@ -67,9 +68,16 @@ func (s *Services) load(ctx context.Context) (sdk.Config, error) {
 	if s.config != nil {
 		return *s.config, nil
 	}
-	loaded, err := config.LoadDefaultConfig(ctx, config.WithEC2IMDSRegion(), config.WithAppID("ingot"))
+	loaded, err := config.LoadDefaultConfig(ctx, config.WithAppID("ingot"))
 	if err != nil {
 		return sdk.Config{}, fmt.Errorf("read the AWS settings: %w", err)
+	}
+	if loaded.Region == "" {
+		// On EC2 the machine knows where it is; elsewhere nobody answers, and those who
+		// need a region say so.
+		if there, err := config.LoadDefaultConfig(ctx, config.WithAppID("ingot"), config.WithEC2IMDSRegion()); err == nil {
+			loaded = there
+		}
 	}
 	s.config = &loaded
 	return loaded, nil
@@ -88,7 +96,10 @@ func (s *Services) regional(ctx context.Context) (sdk.Config, error) {
 func plain(err error) error {
 	operation, called := errors.AsType[*smithy.OperationError](err)
 	answer, answered := errors.AsType[smithy.APIError](err)
-	if !called || !answered {
+	switch {
+	case called && !answered && strings.Contains(err.Error(), "failed to refresh cached credentials"):
+		return fmt.Errorf("there are no AWS credentials where the document runs: give the instance a role, or the environment or ~/.aws of the user who runs it: %w", operation.Err)
+	case !called || !answered:
 		return err
 	}
 	return &refusal{operation: operation.Operation(), answer: answer, err: err}
