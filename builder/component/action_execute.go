@@ -3,7 +3,6 @@ package component
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 )
@@ -20,14 +19,12 @@ func executeBash(ctx context.Context, c *call) (map[string]string, error) {
 // executeScript runs a script with an interpreter, whose last argument its path
 // becomes.
 func (c *call) executeScript(ctx context.Context, name, text string, interpreter ...string) (map[string]string, error) {
-	script := c.logs.path(name)
-	// It may hold secrets, and the folder outlives the step.
-	if err := c.logs.writeFile(name, []byte(text)); err != nil {
+	if err := c.logs.writeScript(name, text); err != nil {
 		return nil, err
 	}
-	output, err := c.execute(ctx, append(interpreter, script)...)
-	if err := os.Remove(script); err != nil {
-		c.logs.note("the script was not removed: %v", err) // no fault of the step
+	output, err := c.execute(ctx, append(interpreter, c.logs.path(name))...)
+	if err := c.logs.emptyScript(name); err != nil {
+		c.logs.note("the script was not emptied: %v", err) // no fault of the step
 	}
 	return output, err
 }

@@ -261,6 +261,9 @@ func (r *corpusRun) sound(t *testing.T) {
 		t.Errorf("never ended: %v", slices.Collect(maps.Keys(open)))
 	}
 	r.secretsHidden(t)
+	if scripts, err := filepath.Glob(filepath.Join(r.root, "log", "*", "*.sh")); err != nil || len(scripts) > 0 {
+		t.Errorf("scripts are left: %v, %v", scripts, err)
+	}
 	if left, err := os.ReadDir(filepath.Join(r.root, "state")); err == nil && len(left) > 0 {
 		t.Errorf("state is left: %v", left)
 	}

@@ -20,6 +20,8 @@ type logs struct {
 	application *os.File
 	inLine      bool  // console.log does not end in a line end
 	err         error // the first; a full disk must not stop the steps
+
+	scripts map[string]bool // files of the steps' scripts, to be removed
 }
 
 // newFolder makes the folder of a run that starts now.
@@ -43,7 +45,7 @@ func openLogs(folder string, m *masker) (*logs, error) {
 	if err != nil {
 		return nil, errors.Join(err, console.Close())
 	}
-	return &logs{folder: folder, masker: m, consoleFile: console, application: application}, nil
+	return &logs{folder: folder, masker: m, consoleFile: console, application: application, scripts: map[string]bool{}}, nil
 }
 
 // console adds text that is masked already.
@@ -111,6 +113,30 @@ func (l *logs) writeFile(name string, text []byte) error {
 	return os.WriteFile(l.path(name), text, 0o600)
 }
 
+// writeScript makes the file of a step's script. It is the same one for all steps:
+// to make and remove a file for each would cost a short step more than anything else
+// that the engine does for it.
+func (l *logs) writeScript(name, text string) (err error) {
+	if err := os.MkdirAll(l.folder, 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(l.path(name), os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	l.scripts[name] = true
+	if _, err := f.WriteString(text); err != nil {
+		return err
+	}
+	return f.Truncate(int64(len(text)))
+}
+
+// emptyScript leaves one character of a script, which may hold secrets, until the
+// run ends: a file that was truncated to nothing is written to the disk at once when
+// it is next closed.
+func (l *logs) emptyScript(name string) error { return os.Truncate(l.path(name), 1) }
+
 // write makes a file that describes the run; the text is masked already.
 func (l *logs) write(name string, text []byte) {
 	err := l.writeFile(name, text)
@@ -119,8 +145,13 @@ func (l *logs) write(name string, text []byte) {
 	l.keep(err)
 }
 
-// close returns the first error that any of the files had.
+// close removes the scripts and returns the first error that any of the files had.
 func (l *logs) close() error {
+	for name := range l.scripts {
+		if err := os.Remove(l.path(name)); err != nil {
+			l.note("the script was not removed: %v", err) // a step may have done it
+		}
+	}
 	return errors.Join(l.err, l.consoleFile.Close(), l.application.Close())
 }
 

@@ -2,6 +2,7 @@ package component
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"strings"
 )
@@ -68,7 +69,43 @@ func (r *engine) newOutputs(at position) *outputs {
 }
 
 func (o *outputs) writers() (stdout, stderr io.Writer) {
-	return io.MultiWriter(o.stdout, &o.captured), io.MultiWriter(o.stderr, &o.last)
+	return fan{o.stdout, &o.captured}, fan{o.stderr, &o.last}
+}
+
+// fan gives what is written to it to both of its writers, neither of which fails.
+type fan [2]io.Writer
+
+func (f fan) Write(p []byte) (int, error) {
+	for _, w := range f {
+		if n, err := w.Write(p); err != nil {
+			return n, err
+		}
+	}
+	return len(p), nil
+}
+
+// firstRead is how much is read at once from a program that has not printed much,
+// in bytes: most print little, and the usual buffer is what a short step costs most.
+const firstRead = 1 << 10
+
+// ReadFrom is what io.Copy uses.
+func (f fan) ReadFrom(r io.Reader) (total int64, err error) {
+	buffer := make([]byte, firstRead)
+	for {
+		n, err := r.Read(buffer)
+		total += int64(n)
+		if _, err := f.Write(buffer[:n]); err != nil {
+			return total, err
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return total, nil
+		case err != nil:
+			return total, err
+		case n == len(buffer) && n < maxPiece:
+			buffer = make([]byte, maxPiece)
+		}
+	}
 }
 
 func (o *outputs) flush() {
