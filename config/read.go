@@ -50,14 +50,14 @@ func (r *reading) config(f *file) Config {
 	c.Server = r.server(&f.Server)
 	c.GitHub = r.github(&f.GitHub)
 	c.Builds = Builds{
-		Workers: r.number(f.Builds.Workers, "builds.workers", 1, 1, 256),
-		Timeout: time.Duration(r.number(f.Builds.TimeoutMinutes, "builds.timeoutMinutes", 180, 1, 1440)) * time.Minute,
+		Workers: r.number(f.Builds.Workers, "builds.workers", 1, 1, maxWorkers),
+		Timeout: time.Duration(r.number(f.Builds.TimeoutMinutes, "builds.timeoutMinutes", 180, 1, maxBuildMinutes)) * time.Minute,
 	}
 	c.Local = r.local(&f.Local)
 	c.Repositories = r.repositories(f.Repositories, c.GitHub.APIURL)
 	c.Log = Log{
-		Level:  r.oneOf(f.Log.Level, "log.level", "info", "debug", "warn", "error"),
-		Format: r.oneOf(f.Log.Format, "log.format", "text", "json"),
+		Level:  r.oneOf(f.Log.Level, "log.level", logLevels()...),
+		Format: r.oneOf(f.Log.Format, "log.format", logFormats()...),
 	}
 	return c
 }
@@ -252,9 +252,9 @@ func (r *reading) app(f *githubFile, g GitHub) {
 func (r *reading) local(f *localFile) Local {
 	l := Local{
 		Mirror:      f.Mirror.Value,
-		MemoryMiB:   r.number(f.MemoryMiB, "local.memoryMiB", 1024, 256, 1<<20),
-		CPUs:        r.number(f.CPUs, "local.cpus", 2, 1, 256),
-		Accelerator: r.oneOf(f.Accelerator, "local.accelerator", "auto", "kvm", "tcg"),
+		MemoryMiB:   r.number(f.MemoryMiB, "local.memoryMiB", 1024, minMemoryMiB, maxMemoryMiB),
+		CPUs:        r.number(f.CPUs, "local.cpus", 2, 1, maxCPUs),
+		Accelerator: r.oneOf(f.Accelerator, "local.accelerator", accelerators()...),
 	}
 	if f.Mirror.Node != nil {
 		if u, err := url.Parse(l.Mirror); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {

@@ -191,7 +191,7 @@ func (r *reading) paths(given []text) []string {
 }
 
 func (r *reading) pullRequests(f *pullRequestsFile, github string) PullRequests {
-	p := PullRequests{Enabled: github != "", Forks: r.oneOf(f.Forks, "pullRequests.forks", "approval", "never")}
+	p := PullRequests{Enabled: github != "", Forks: r.oneOf(f.Forks, "pullRequests.forks", forkRules()...)}
 	if f.Enabled.Node != nil {
 		p.Enabled = f.Enabled.Value
 		if p.Enabled && github == "" {

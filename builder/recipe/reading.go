@@ -139,7 +139,7 @@ func (r *reading) identity(source *imageRecipe) {
 }
 
 func (r *reading) platform(source *imageRecipe) {
-	r.recipe.Platform = r.oneOf(source.Platform, "platform", "Linux", "Windows", "macOS")
+	r.recipe.Platform = r.oneOf(source.Platform, "platform", platformNames()...)
 	r.recipe.WorkingDir = "/tmp"
 	if r.recipe.Platform == "Windows" {
 		r.recipe.WorkingDir = `C:\`
@@ -151,8 +151,8 @@ func (r *reading) platform(source *imageRecipe) {
 		r.recipe.WorkingDir = dir.Value
 	}
 	if size := source.VolumeSize; size.Node != nil {
-		if size.Value < 1 || size.Value > 16_000 {
-			r.bad(size.Node, "expected 1 to 16000 GiB", "volumeSize %d is out of bounds", size.Value)
+		if size.Value < 1 || size.Value > maxVolumeGiB {
+			r.bad(size.Node, fmt.Sprintf("expected 1 to %d GiB", maxVolumeGiB), "volumeSize %d is out of bounds", size.Value)
 		}
 		r.recipe.DiskGiB = size.Value
 	}

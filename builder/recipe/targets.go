@@ -16,6 +16,8 @@ const (
 	driverEC2         = "ec2"
 	driverManaged     = "imagebuilder"
 	maxTimeoutMinutes = 24 * 60
+	maxVolumeGiB      = 16_000
+	maxTags           = 50
 )
 
 type infrastructure struct {
@@ -51,12 +53,14 @@ type export struct {
 	Format text `yaml:"format,required" example:"vmdk"`
 }
 
+func exportFormats() []string { return []string{"qcow2", "raw", "vmdk", "vhdx", "vhd", "ova"} }
+
 func (r *reading) exports(list yamldoc.At[[]export]) {
 	for _, entry := range list.Value {
 		if entry.Format.Node == nil {
 			continue
 		}
-		e := Export{r.oneOf(entry.Format, "format", "qcow2", "raw", "vmdk", "vhdx", "vhd", "ova")}
+		e := Export{r.oneOf(entry.Format, "format", exportFormats()...)}
 		if e.Format == entry.Format.Value && slices.Contains(r.recipe.Exports, e) {
 			r.bad(entry.Format.Node, "", "the format %s is given twice", e.Format)
 			continue
@@ -131,8 +135,8 @@ func (r *reading) imageName(name text) string {
 }
 
 func (r *reading) tags(tags yamldoc.At[map[string]string]) {
-	if len(tags.Value) > 50 {
-		r.bad(tags.Key, "an image has at most 50", "%d tags", len(tags.Value))
+	if len(tags.Value) > maxTags {
+		r.bad(tags.Key, fmt.Sprintf("an image has at most %d", maxTags), "%d tags", len(tags.Value))
 	}
 	for _, name := range slices.Sorted(maps.Keys(tags.Value)) {
 		switch value := tags.Value[name]; {

@@ -1,0 +1,77 @@
+package recipe
+
+import (
+	"reflect"
+
+	"github.com/seed-6db18919/ingot/builder/component"
+	"github.com/seed-6db18919/ingot/internal/yamldoc"
+)
+
+// Format describes recipes to those who write them.
+func Format() yamldoc.Format {
+	uses := yamldoc.Key{Doc: "A path relative to this file, such as ./nginx.yaml, or the name of a gallery component, such as update-linux or update-linux@1.x.x."}
+	parameters := yamldoc.Key{Doc: "Values of the parameters that the component declares."}
+	return yamldoc.Format{
+		Title: "ingot recipe",
+		Doc:   "An image to build: its parent, the components that run on it, and the tests that it has to pass.",
+		Type:  reflect.TypeFor[imageRecipe](),
+		Keys: map[string]yamldoc.Key{
+			"apiVersion":  {Doc: "The version of this format.", Allowed: []string{APIVersion}},
+			"kind":        {Doc: "What the document is.", Allowed: []string{kindImageRecipe}},
+			"name":        {Doc: "Name of the image and of the commit status; unique in the repository.", Pattern: legalName.String()},
+			"version":     {Doc: "x.y.z, raised when the content changes; dates such as 2026.08.01 are fine.", Pattern: `^[0-9]+\.[0-9]+\.[0-9]+$`, Word: true},
+			"description": {Doc: "For people."},
+			"platform":    {Doc: "The operating system.", Default: "Linux", Allowed: platformNames()},
+			"parentImage": {
+				Doc: "What the image starts from: debian-12, debian-13, another recipe (base/1.x.x), a disk file, an https URL with a checksum, an AMI, ssm:/…, or an ARN.",
+			},
+			"parentImage.source":   {Doc: "The parent image: a URL, or any other form.", Word: true},
+			"parentImage.checksum": {Doc: "sha256: and 64 hexadecimal digits of a download.", Pattern: checksum.String(), Word: true},
+
+			"components":            {Doc: "Run in this order; each leaves a layer that later builds reuse.", Most: MaxComponents},
+			"components.component":  uses,
+			"components.parameters": parameters,
+			"tests":                 {Doc: "Run in a new instance that was booted from the finished image; all run, also after one has failed.", Most: MaxComponents},
+			"tests.component":       uses,
+			"tests.parameters":      parameters,
+
+			"files":             {Doc: "Files of the repository that are put on the instance before the components run.", Most: maxListed},
+			"files.source":      {Doc: "A file or folder, relative to this one."},
+			"files.destination": {Doc: "An absolute path on the instance; a slash at its end makes it a folder.", Pattern: absolutePath, Word: true},
+			"files.owner":       {Doc: "A name or number.", Default: "root", Pattern: account.String()},
+			"files.group":       {Doc: "A name or number.", Default: "root", Pattern: account.String()},
+			"files.permissions": {Doc: "An octal mode, such as 0644.", Pattern: octal.String()},
+
+			"schedule":                {Doc: "Rebuilds the image by the calendar."},
+			"schedule.cron":           {Doc: `Five fields, such as "0 3 * * SUN"; @daily; or Image Builder's cron(…) and rate(1 day).`, Word: true},
+			"schedule.timezone":       {Doc: "An IANA name, such as Europe/Rome.", Default: "UTC", Word: true},
+			"schedule.startCondition": {Doc: "Builds only when something that the image stands on has moved, or always.", Default: string(DependencyUpdates), Allowed: []string{string(DependencyUpdates), string(Always)}},
+
+			"infrastructure":                {Doc: "Where and how the image is built."},
+			"infrastructure.driver":         {Doc: "Who makes the image.", Default: driverLocal, Allowed: []string{driverLocal, driverEC2, driverManaged}},
+			"infrastructure.isolation":      {Doc: "Components run at native speed in a container, or in a booted machine.", Default: string(Container), Allowed: []string{string(Container), string(VM)}},
+			"infrastructure.keepOnFailure":  {Doc: "Keep the instance of a failed build to look at.", Default: "false"},
+			"infrastructure.timeoutMinutes": {Doc: "Of the whole build.", Default: "60", Min: 1, Max: maxTimeoutMinutes},
+
+			"exports":        {Doc: "Disk formats that a release is also written in."},
+			"exports.format": {Doc: "A disk format.", Allowed: exportFormats()},
+
+			"distribution":                          {Doc: "Where a release is sent.", Most: maxListed},
+			"distribution.region":                   {Doc: "A region, such as eu-west-1.", Pattern: regionName.String(), Word: true},
+			"distribution.name":                     {Doc: "Name of the image there; {{ version }} and {{ build }} stand for the release's."},
+			"distribution.launchPermission":         {Doc: "Who may use the image."},
+			"distribution.launchPermission.userIds": {Doc: "AWS accounts, 12 digits each.", Pattern: accountID.String()},
+
+			"workingDirectory": {Doc: "Where components run: an absolute path on the instance.", Default: "/tmp", Pattern: absolutePath, Word: true},
+			"volumeSize":       {Doc: "GiB of the root disk; without it, as large as the parent's.", Min: 1, Max: maxVolumeGiB},
+			"amiTags":          {Doc: "Tags of distributed images.", Most: maxTags},
+		},
+	}
+}
+
+// absolutePath fits what is absolute on any platform.
+const absolutePath = `^(/|[A-Za-z]:[\\/])`
+
+func platformNames() []string {
+	return []string{component.Linux, component.Windows, component.MacOS}
+}
