@@ -35,8 +35,7 @@ func TestExecuteDocumentSurvivesReboots(t *testing.T) {
 	b.prints("one\ntwo one\nafter\n")
 }
 
-// Trap 25.
-func TestTrapExecuteDocumentDepthAndCycles(t *testing.T) {
+func TestTrap25ExecuteDocumentDepthAndCycles(t *testing.T) {
 	b := newBench(t, oneStep(nested("1.yaml")))
 	for i, next := range []string{"2.yaml", "3.yaml", "4.yaml"} {
 		b.put(string(rune('1'+i))+".yaml", oneStep(nested(next)))
@@ -89,7 +88,7 @@ func managers(t *testing.T, b *bench, names ...string) {
 }
 
 // Trap 29: no manager is an error, and those that the original refuses work.
-func TestTrapUpdateOSUsesTheManagerThatIsThere(t *testing.T) {
+func TestTrap29UpdateOSUsesTheManagerThatIsThere(t *testing.T) {
 	apt := "apt-get -q -y -o Dpkg::Options::=--force-confold "
 	for _, c := range []struct{ manager, inputs, calls string }{
 		{"apt-get", "", apt + "update\n" + apt + "dist-upgrade\n"},

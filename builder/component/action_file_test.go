@@ -49,8 +49,7 @@ func prepared(t *testing.T, step string) *bench {
 	return b
 }
 
-// Trap 18 of files.
-func TestTrapCreateFileIsSubjectToTheUmask(t *testing.T) {
+func TestTrap18CreateIsSubjectToTheUmask(t *testing.T) {
 	b := newBench(t, oneStep(act("CreateFile", `{path: new/plain, content: 'a\nb'}`)))
 	b.ok()
 	if b.mode("new/plain").Perm() != 0o666&^umask() || b.read("new/plain") != `a\nb` {
@@ -68,8 +67,7 @@ func TestTrapCreateFileIsSubjectToTheUmask(t *testing.T) {
 	}
 }
 
-// Trap 17.
-func TestTrapCreateFolderEmptiesWhatIsThere(t *testing.T) {
+func TestTrap17CreateFolderEmptiesWhatIsThere(t *testing.T) {
 	b := prepared(t, act("CreateFolder", "{path: folder, permissions: '700'}"))
 	b.ok()
 	if !b.missing("folder/in.log") || b.mode("folder").Perm() != 0o700 {
@@ -90,7 +88,7 @@ func TestTrapCreateFolderEmptiesWhatIsThere(t *testing.T) {
 }
 
 // Traps 21 and 22, and what the actions refuse.
-func TestTrapFileActionsRefuse(t *testing.T) {
+func TestFileActionsRefuse(t *testing.T) {
 	for _, c := range []struct{ step, want string }{
 		{act("DeleteFile", "{path: none}"), "no such file"},
 		{act("DeleteFile", "{path: folder, force: true}"), "is a folder; use DeleteFolder"},
@@ -130,7 +128,7 @@ func TestFileActionsDo(t *testing.T) {
 }
 
 // Trap 10, and a list whose second entry fails: what the first did stays.
-func TestTrapABareMapIsAListOfOne(t *testing.T) {
+func TestTrap10ABareMapIsAListOfOne(t *testing.T) {
 	b := newBench(t, oneStep("- {name: Make, action: CreateFile, inputs: {path: one, content: x}}\n"+bash("B", "echo {{ build.Make.inputs[0].path }} {{ build.Make.inputs.path }}")))
 	b.prints("one one\n")
 	b = newBench(t, oneStep(act("CreateFile", "{path: one}, {path: /dev/null/two}")))
@@ -229,8 +227,7 @@ func TestTextActions(t *testing.T) {
 	}
 }
 
-// Trap 20.
-func TestTrapSymlinksReplaceOnlyLinks(t *testing.T) {
+func TestTrap20SymlinksReplaceOnlyLinks(t *testing.T) {
 	b := prepared(t, act("CreateSymlink", "{path: x/link, target: ../a.log}, {path: x/link, target: ../b.log, force: true}"))
 	b.ok()
 	if b.read("x/link") != "b" {
@@ -242,7 +239,7 @@ func TestTrapSymlinksReplaceOnlyLinks(t *testing.T) {
 }
 
 // Traps 18 and 19.
-func TestTrapSetActionsAreExactAndRecursive(t *testing.T) {
+func TestTrap19SetActionsAreRecursive(t *testing.T) {
 	b := prepared(t, act("SetFolderPermissions", "{path: folder, permissions: 0707}"))
 	b.ok()
 	for _, name := range []string{"folder", "folder/in.log", "folder/sub/deep.log"} {

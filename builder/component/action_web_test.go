@@ -70,8 +70,7 @@ func TestWebDownloadMakesFoldersAndNamesFiles(t *testing.T) {
 	}
 }
 
-// Trap 16.
-func TestTrapWebDownloadTriesFiveTimesAndTakesOnly200(t *testing.T) {
+func TestTrap16WebDownloadTriesFiveTimesAndTakesOnly200(t *testing.T) {
 	server, asked := site(t)
 	b := newBench(t, oneStep(download("{source: '"+server.URL+"/flaky', destination: f}")))
 	b.ok()

@@ -226,9 +226,9 @@ func (s *source) checkReferences(d *Document, pi, si int) {
 		d.references(n.Value, func(r reference) {
 			switch r.kind {
 			case chained:
-				s.checkChained(d, pi, si, n, r)
+				s.checkChained(d, pi, si, s.yaml.Within(n, r.text), r)
 			case parameterStore:
-				s.checkStored(d, n, r)
+				s.checkStored(d, s.yaml.Within(n, r.text), r)
 			}
 		})
 	})
@@ -348,7 +348,7 @@ func (s *source) lint(d *Document) {
 			st.scalars(func(n *yaml.Node) {
 				d.references(n.Value, func(r reference) {
 					if r.kind == chained && p.Name == PhaseTest && r.phase != PhaseTest {
-						s.warn(n, "", "%s: the test phase of an image build runs on another machine, where phase %s has not run", r, r.phase)
+						s.warn(s.yaml.Within(n, r.text), "", "%s: the test phase of an image build runs on another machine, where phase %s has not run", r, r.phase)
 					}
 				})
 			})

@@ -6,7 +6,7 @@ import (
 )
 
 // Traps 4, 5 and 6, one line for each rule.
-func TestTrapComparisons(t *testing.T) {
+func TestComparisons(t *testing.T) {
 	for _, c := range []struct {
 		condition string
 		want      bool

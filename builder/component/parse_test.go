@@ -80,7 +80,7 @@ phases:
 }
 
 // Traps 14 and 24, and the version in its three spellings.
-func TestTrapScalarsKeepTheirTextAndDefaultsApply(t *testing.T) {
+func TestTrap14ScalarsKeepTheirText(t *testing.T) {
 	for _, version := range []string{"1.0", "1", `"1.0"`} {
 		d := mustParse(t, "schemaVersion: "+version+`
 phases:
@@ -193,7 +193,7 @@ func TestCheckFindsWhatWouldFailAtRunTime(t *testing.T) {
 }
 
 // Sections 8.1 and 16: documents in use have keys that nobody defined.
-func TestUnknownKeysAreWarnings(t *testing.T) {
+func TestProposalUnknownKeysAreWarnings(t *testing.T) {
 	d := mustParse(t, oneStep("- name: A\n  action: DeleteFile\n  note: mine\n  inputs: [{path: /x, force: true}]\n")+"author: me\n")
 	if err := d.Check(Linux, nil).Err(); err != nil {
 		t.Fatal(err)
@@ -205,8 +205,7 @@ func TestUnknownKeysAreWarnings(t *testing.T) {
 	}
 }
 
-// Trap 27.
-func TestTrapUnknownParametersAreIgnored(t *testing.T) {
+func TestTrap27UnknownParametersAreIgnored(t *testing.T) {
 	d := mustParse(t, oneStep("- {name: A, action: Reboot}"))
 	if err := d.Check(Linux, map[string]string{"Other": "x"}).Err(); err != nil {
 		t.Error(err)

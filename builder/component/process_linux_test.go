@@ -26,7 +26,7 @@ func alive(t *testing.T, pidFile string) bool {
 }
 
 // Trap 33: children, children in a session of their own, and orphans.
-func TestTrapTimeoutKillsTheWholeTree(t *testing.T) {
+func TestTrap33TimeoutsKillTheWholeTree(t *testing.T) {
 	b := newBench(t, oneStep(bash("A", `sleep 1000 & echo $! > child
 setsid sh -c 'echo $$ > session; exec sleep 1000' &
 (setsid sh -c 'trap "" TERM HUP; echo $$ > orphan; sleep 1000' & )

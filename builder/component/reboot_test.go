@@ -3,7 +3,7 @@ package component
 import "testing"
 
 // Traps 2 and 3: 194 runs the step again, its condition is not looked at again, and no attempt is used up.
-func TestTrapExit194RunsTheStepAgainAfterTheReboot(t *testing.T) {
+func TestTrap02Exit194RunsTheStepAgain(t *testing.T) {
 	b := newBench(t, oneStep(bash("First", "echo first | tee -a firsts")+
 		bash("Again", `echo again {{ loop.value }} {{ build.First.outputs.stdout }}
 [ -e "done{{ loop.value }}" ] && exit 0
@@ -40,7 +40,7 @@ touch "done{{ loop.value }}" second; exit 194`, "if: {not: {fileExists: second}}
 }
 
 // Trap 2: Reboot goes on with the next step.
-func TestTrapRebootGoesOnWithTheNextStep(t *testing.T) {
+func TestTrap02RebootGoesOnWithTheNextStep(t *testing.T) {
 	b := newBench(t, document(inPhase("build", bash("A", "echo a"), "- {name: R, action: Reboot}\n", bash("B", "echo {{ build.A.outputs.stdout }}b")), inPhase("validate", bash("C", "echo c"))), oneStep("- {name: R, action: Reboot, inputs: {delaySeconds: 0}}\n"+bash("D", "echo d")))
 	for range 2 {
 		if r := b.run(); !r.Reboot {

@@ -9,16 +9,14 @@ import (
 	"time"
 )
 
-// Trap 1.
-func TestTrapDocumentsAreOuterAndPhasesInner(t *testing.T) {
+func TestTrap01DocumentsOuterPhasesInner(t *testing.T) {
 	doc := document(inPhase("build", bash("A", "echo build")), inPhase("validate", bash("A", "echo validate")), inPhase("test", bash("A", "echo test")))
 	b := newBench(t, doc, doc)
 	b.job.Phases = []string{"validate", "build"}
 	b.prints("build\nvalidate\nbuild\nvalidate\n")
 }
 
-// Trap 7.
-func TestTrapCommandsAreOneScriptWithoutErrexit(t *testing.T) {
+func TestTrap07CommandsAreOneScriptWithoutErrexit(t *testing.T) {
 	b := newBench(t, oneStep(`- name: A
   action: ExecuteBash
   inputs:
@@ -36,7 +34,7 @@ func TestTrapCommandsAreOneScriptWithoutErrexit(t *testing.T) {
 }
 
 // Traps 8 and 26, and the wiring of inputs and outputs.
-func TestTrapChainingStripsLineEndsAndKnowsPhases(t *testing.T) {
+func TestTrap08StdoutIsChainedWithoutItsLineEnd(t *testing.T) {
 	b := newBench(t, document(
 		inPhase("build", bash("Where", `echo "`+"$PWD"+`"`),
 			"- name: Make\n  action: CreateFile\n  inputs: [{path: '{{ build.Where.outputs.stdout }}/made', content: x}, {path: other, content: '{{ build.Where.outputs[0].stdout }}'}]\n",
@@ -52,14 +50,13 @@ func TestTrapChainingStripsLineEndsAndKnowsPhases(t *testing.T) {
 	}
 }
 
-// Trap 9.
-func TestTrapValuesAreNeitherQuotedNorExpandedAgain(t *testing.T) {
+func TestTrap09ValuesAreNeitherQuotedNorExpandedAgain(t *testing.T) {
 	b := newBench(t, "parameters:\n  - Evil: {type: string, default: \"{{ Other }} $(echo run)\"}\n  - Other: {type: string, default: no}\n"+oneStep(bash("A", "echo {{Evil}} {{ Evil }}")))
 	b.prints("{{ Other }} run {{ Other }} run\n")
 }
 
 // Section 16: whatever is no known reference stays.
-func TestForeignBracesStay(t *testing.T) {
+func TestProposalLiteralBracesStay(t *testing.T) {
 	b := newBench(t, oneStep(bash("A", `cat <<'E'
 {{ .Names }} {{ unknown }} {{ loop.index }} ${{ steps.a.outputs.b }} {{{ x }}} {{ a
 }} {{}} {{ }} }} {{
@@ -78,7 +75,7 @@ func TestParametersAndConstants(t *testing.T) {
 }
 
 // Traps 23 and 24, and section 4.2.
-func TestTrapOnFailure(t *testing.T) {
+func TestTrap23OnlyIgnoreLetsAFailurePass(t *testing.T) {
 	next := bash("Next", "echo next")
 	for _, c := range []struct {
 		onFailure, steps string
@@ -136,13 +133,12 @@ func TestLoops(t *testing.T) {
 }
 
 // Trap 13, and the two names that a loop has.
-func TestTrapLoopOutputsAreJoinedByLine(t *testing.T) {
+func TestTrap13LoopOutputsAreJoinedByLine(t *testing.T) {
 	b := newBench(t, oneStep(bash("A", "echo -n {{ Each.value }}", "loop: {name: Each, forEach: [a, b]}")+bash("B", "echo '{{ build.A.outputs.stdout }}'")))
 	b.prints("aba\nb\n")
 }
 
-// Trap 12.
-func TestTrapRetryOfALoopBeginsAnew(t *testing.T) {
+func TestTrap12RetryOfALoopBeginsAnew(t *testing.T) {
 	b := newBench(t, oneStep(bash("A", "echo {{ loop.value }} | tee -a tries; [ {{ loop.value }} = 1 ] || [ $(wc -l < tries) -gt 2 ]", "maxAttempts: 2\nloop: {for: {start: 1, end: 2, updateBy: 1}}")+bash("B", "echo '{{ build.A.outputs.stdout }}'")))
 	b.prints("1\n2\n1\n2\n1\n2\n")
 	b = newBench(t, oneStep(bash("A", "exit {{ loop.value }}", "loop: {for: {start: 0, end: 5, updateBy: 1}}")))
@@ -177,7 +173,7 @@ func TestExecuteBinaryDoesNotTouchItsArguments(t *testing.T) {
 }
 
 // Trap 32: the script is read by bash, never executed.
-func TestTrapScriptsAreNotExecutedThemselves(t *testing.T) {
+func TestTrap32ScriptsAreNotExecutedThemselves(t *testing.T) {
 	b := newBench(t, oneStep(bash("A", `[ ! -x "$0" ] && echo $BASH`)))
 	b.prints("/bin/bash\n")
 }
@@ -188,7 +184,7 @@ func TestWorkingDirectoryIsToldToScripts(t *testing.T) {
 }
 
 // Traps 34 and 35.
-func TestTrapOutputIsCappedForChainingOnly(t *testing.T) {
+func TestTrap34OutputIsCappedForChainingOnly(t *testing.T) {
 	b := newBench(t, oneStep(bash("A", "yes 0123456789 | head -c 3000000")+bash("B", "echo {{ build.A.outputs.stdout }}")))
 	b.fails("printed more than the 1048576 bytes that are kept")
 	if n := len(b.printed()); n != 3000000 {
@@ -207,7 +203,7 @@ func TestTrapOutputIsCappedForChainingOnly(t *testing.T) {
 	}
 }
 
-func TestSecretsAreMaskedEverywhere(t *testing.T) {
+func TestTrap35SecretsAreMasked(t *testing.T) {
 	const secret = "s3cr\"et\nwith lines"
 	b := newBench(t, "name: x\n"+oneStep(bash("A", `q='"et'; printf "s3cr$q\nwi"; sleep 0.05; printf 'th lines\n'; printf "s3cr$q\nwi%s" 'th lines' >&2; exit 1`, "onFailure: Continue")+
 		bash("B", "printf 'plain {{ Value }}'")+"- {name: C, action: DeleteFile, inputs: [{path: '/nowhere/{{ Value }}'}]}\n")+"parameters:\n  - Value: {type: string}\n")
@@ -306,7 +302,7 @@ func (s fakeStore) Parameter(_ context.Context, name string) (StoredValue, error
 }
 
 // Trap 35 of values from a store.
-func TestTrapStoredSecretsAreMasked(t *testing.T) {
+func TestTrap35StoredSecretsAreMasked(t *testing.T) {
 	doc := "parameters:\n  - Which: {type: string, default: /app/name}\n" + oneStep(bash("A", "echo {{ aws:ssm:/app/name }} {{ aws:ssm:resolve(Which) }} {{ aws:ssm:resolve(aws:ssm:/app/secret) }}"))
 	b := newBench(t, doc)
 	b.env.Store = fakeStore{"/app/name": "n", "/app/secret": "hidden"}
@@ -344,14 +340,12 @@ func TestDamagedStateIsAnError(t *testing.T) {
 	}
 }
 
-// Trap 11.
-func TestTrapLoopReferencesStayWithoutALoop(t *testing.T) {
+func TestTrap11LoopReferencesStayWithoutALoop(t *testing.T) {
 	b := newBench(t, oneStep(bash("A", "echo '{{ loop.index }} {{ Other.value }}'")+bash("B", "echo '{{ loop.value }} {{ Other.value }}'", "loop: {name: Mine, forEach: [x]}")))
 	b.prints("{{ loop.index }} {{ Other.value }}\nx {{ Other.value }}\n")
 }
 
-// Trap 31.
-func TestTrapThePlatformIsAnArgument(t *testing.T) {
+func TestTrap31ThePlatformIsAnArgument(t *testing.T) {
 	d := mustParse(t, oneStep("- {name: A, action: ExecutePowerShell, inputs: {commands: [dir]}}"))
 	if err := d.Check(Windows, nil).Err(); err != nil {
 		t.Error(err)
@@ -362,7 +356,7 @@ func TestTrapThePlatformIsAnArgument(t *testing.T) {
 }
 
 // Trap 28: how the guide prints things is not always YAML; the message says what to do.
-func TestTrapBrokenExamplesAreExplained(t *testing.T) {
+func TestTrap28BrokenExamplesAreExplained(t *testing.T) {
 	for text, want := range map[string]string{
 		"- {name: A, action: ListFiles, inputs: [{path: /x, fileNamePattern: *log}]}":    "quote a text that begins with",
 		"- {name: A, action: DeleteFile, inputs: [{path: \"C:\\Users\\x\"}]}":            "single quotes",

@@ -20,6 +20,31 @@ func (d *Document) Problem(n *yaml.Node, message, expected string) Problem {
 	return d.at(n.Line, n.Column, message, expected)
 }
 
+// Within returns a node for Problem at the place where text stands in a scalar, which
+// may have many lines; where it is not written like that, the scalar itself.
+func (d *Document) Within(n *yaml.Node, text string) *yaml.Node {
+	if n == nil || n.Line < 1 || text == "" {
+		return n
+	}
+	// Every further line of a scalar is a blank or a line end in its value.
+	lines := 2 + strings.Count(n.Value, "\n") + strings.Count(n.Value, " ")
+	for i := n.Line - 1; i < min(len(d.lines), n.Line-1+lines); i++ {
+		line, skipped := d.lines[i], 0
+		if i == n.Line-1 {
+			for skipped < n.Column-1 && line != "" {
+				_, size := utf8.DecodeRuneInString(line)
+				line, skipped = line[size:], skipped+1
+			}
+		}
+		if at := strings.Index(line, text); at >= 0 {
+			found := *n
+			found.Line, found.Column = i+1, skipped+utf8.RuneCountInString(line[:at])+1
+			return &found
+		}
+	}
+	return n
+}
+
 func (d *Document) at(line, column int, message, expected string) Problem {
 	p := Problem{File: d.File, Line: line, Column: column, Message: message, Expected: expected}
 	if line >= 1 && line <= len(d.lines) {

@@ -234,3 +234,36 @@ func FuzzParseAndDecode(f *testing.F) {
 		}
 	})
 }
+
+func TestWithinFindsThePlaceInAScalar(t *testing.T) {
+	text := "plain: {a: 'é x y', b: x}\nlong: plain words\n  over lines x\nblock: |\n    first\n    x there\nlast: x\n"
+	d, problems := Parse("f.yaml", []byte(text))
+	if problems.Err() != nil {
+		t.Fatal(problems)
+	}
+	value := func(keys ...string) *yaml.Node {
+		n := d.Root
+		for _, key := range keys {
+			for i := 0; i < len(n.Content); i += 2 {
+				if n.Content[i].Value == key {
+					n = n.Content[i+1]
+					break
+				}
+			}
+		}
+		return n
+	}
+	for _, c := range []struct {
+		n            *yaml.Node
+		line, column int
+	}{
+		{value("plain", "a"), 1, 15}, {value("plain", "b"), 1, 24}, {value("long"), 3, 14}, {value("block"), 6, 5}, {value("last"), 7, 7},
+	} {
+		if at := d.Within(c.n, "x"); at.Line != c.line || at.Column != c.column {
+			t.Errorf("%q: %d:%d, want %d:%d", c.n.Value, at.Line, at.Column, c.line, c.column)
+		}
+	}
+	if n := value("block"); d.Within(n, "none") != n || d.Within(nil, "x") != nil {
+		t.Error("what is not found is the scalar itself")
+	}
+}
