@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// ExitReboot asks the caller to restart the machine and to run the same job again.
+const ExitReboot = 194
+
 // powerLimit is how long systemctl may take to accept a request.
 const powerLimit = 30 * time.Second
 
@@ -39,4 +42,9 @@ func Power(ctx context.Context, how string) error {
 		return errors.Join(fmt.Errorf("systemctl %s: %w", how, orderly), fmt.Errorf("%s by the kernel: %w", how, err))
 	}
 	return nil
+}
+
+// machineStarter: only Windows has no other program of ours for it.
+func machineStarter() (starter, error) {
+	return nil, errors.New("--restart is for Windows; here `ingot component run --reboot` does it")
 }

@@ -15,6 +15,8 @@ import (
 // process ask for and returns the exit status. env is what documents can reach.
 //
 //	run [--attended]      a job on stdin, events on stdout
+//	run --restart DIR     the same, and restart this machine where a document asks for it
+//	resume FILE           what goes on after such a restart
 //	serve --port DEVICE   answer on a virtio-serial port
 //	serve --socket PATH   answer on a unix socket
 //	version
@@ -41,7 +43,7 @@ type program struct {
 }
 
 func (p program) usage() error {
-	return fmt.Errorf("usage: %s run [--attended] | serve --port DEVICE | serve --socket PATH | version", p.name)
+	return fmt.Errorf("usage: %s run [--attended] | run --restart DIR | serve --port DEVICE | serve --socket PATH | version", p.name)
 }
 
 func (p program) run(ctx context.Context, args []string) (int, error) {
@@ -52,10 +54,19 @@ func (p program) run(ctx context.Context, args []string) (int, error) {
 	switch args[0] {
 	case "run":
 		attended := flags.Bool("attended", false, "the end of stdin cancels the job")
+		restart := flags.String("restart", "", "restart this machine and go on when a document asks for it; this folder keeps what that takes (Windows)")
 		if err := flags.Parse(args[1:]); err != nil {
 			return ExitFailure, nil // flags has said why
 		}
+		if *restart != "" {
+			return p.standalone(func(s standalone) (int, error) { return s.run(ctx, os.Stdin, os.Stdout, *restart) })
+		}
 		return RunStream(ctx, os.Stdin, os.Stdout, p.env, *attended)
+	case "resume":
+		if len(args) != 2 {
+			return ExitFailure, p.usage()
+		}
+		return p.standalone(func(s standalone) (int, error) { return s.resume(ctx, args[1]) })
 	case "serve":
 		port := flags.String("port", "", "character device to answer on")
 		socket := flags.String("socket", "", "unix socket to answer on")
@@ -86,4 +97,17 @@ func (p program) serve(ctx context.Context, port, socket string) error {
 		return ServeSocket(ctx, server, socket)
 	}
 	return p.usage()
+}
+
+// standalone hands over what the machine has for running without a caller.
+func (p program) standalone(do func(standalone) (int, error)) (int, error) {
+	starter, err := machineStarter()
+	if err != nil {
+		return ExitFailure, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return ExitFailure, err
+	}
+	return do(standalone{env: p.env, self: self, starter: starter, power: Power})
 }

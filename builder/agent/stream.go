@@ -16,11 +16,11 @@ import (
 	"github.com/seed-6db18919/ingot/builder/component"
 )
 
-// Exit statuses of `ingot-agent run`.
+// Exit statuses of `ingot-agent run`, beside ExitReboot, which is the status with
+// which the system's programs ask for a restart.
 const (
 	ExitSuccess = 0
 	ExitFailure = 1
-	ExitReboot  = 194
 )
 
 // cancelWord is a line on stdin that cancels the run.
