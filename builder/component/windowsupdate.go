@@ -53,11 +53,13 @@ $session = New-Object -ComObject Microsoft.Update.Session
 $offered = $session.CreateUpdateSearcher().Search('IsInstalled=0 and IsHidden=0').Updates
 `
 
+// listUpdatesScript prints the list in JSON of ASCII alone, which every code page
+// of a console has.
 const listUpdatesScript = searchUpdates + `$list = @($offered | ForEach-Object {
     [pscustomobject]@{ id = $_.Identity.UpdateID; title = $_.Title; kb = @($_.KBArticleIDs | ForEach-Object { "$_" }) }
 })
-[Console]::OutputEncoding = New-Object System.Text.UTF8Encoding $false
-[Console]::Out.Write((ConvertTo-Json -InputObject $list -Depth 4 -Compress))`
+$json = ConvertTo-Json -InputObject $list -Depth 4 -Compress
+[Console]::Out.Write([regex]::Replace($json, '[^ -~]', { param($match) '\u{0:x4}' -f [int][char]$match.Value }))`
 
 // installUpdatesScript installs the updates whose ids are its arguments. It exits
 // with 3010 for a restart, after which updates that failed are tried again, and
