@@ -22,7 +22,7 @@ type bench struct {
 
 func newBench(t *testing.T, documents ...string) *bench {
 	t.Helper()
-	b := &bench{t: t, dir: t.TempDir()}
+	b := &bench{t: t, dir: tempDir(t)}
 	b.env = Env{Root: b.dir, Backoff: time.Millisecond}
 	b.job = Job{ID: "run-1", WorkingDir: b.dir}
 	for i, text := range documents {

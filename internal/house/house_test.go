@@ -57,6 +57,7 @@ var rules = []struct {
 	{"internal/schema", []string{"builder/component", "internal/yamldoc"}, "a schema is made of what the parsers declare; which documents there are is for commands to know"},
 	{"internal/githubfake", nil, "a fake must not share code with what it tests"},
 	{"internal/bench", []string{"builder", "reporter", "examples"}, "the benchmark drives the programs from outside and only reads what they print"},
+	{"internal/wine", nil, "it runs the tests of others and has no code"},
 	{"internal/house", nil, "rules have no code"},
 	{"examples", nil, "examples are data"},
 }
