@@ -105,6 +105,7 @@ type Instance interface {
 type BootSpec struct {
 	Build string
 	Image Image
+	Disks []int // sizes in GiB of further, empty disks, for tests that want some
 }
 
 // Guest is a running instance of a finished image.

@@ -374,7 +374,9 @@ func (p *pipeline) testInGuest(ctx context.Context) (err error) {
 // also beside an error, to be closed.
 func (p *pipeline) boot(ctx context.Context) (guest Guest, err error) {
 	err = p.tell.stage(StageBoot, "", func() (EventKind, string, error) {
-		guest, err = p.driver.Boot(ctx, BootSpec{Build: p.req.Build, Image: *p.result.Image})
+		guest, err = p.driver.Boot(ctx, BootSpec{
+			Build: p.req.Build, Image: *p.result.Image, Disks: p.req.Recipe.Infrastructure.TestDisks,
+		})
 		if err != nil {
 			return Failed, "", inStage(err, StageBoot, "", "the test instance did not start")
 		}

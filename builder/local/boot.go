@@ -31,13 +31,14 @@ func (d *Driver) Boot(ctx context.Context, spec builder.BootSpec) (builder.Guest
 		return nil, atStage(builder.StageBoot, "no workspace could be made", err)
 	}
 	g := &testGuest{work: w}
-	if err := g.start(ctx, d, spec.Image); err != nil {
+	if err := g.start(ctx, d, spec); err != nil {
 		return nil, errors.Join(atStage(builder.StageBoot, "the test machine did not start", err), g.Close(ctx))
 	}
 	return g, nil
 }
 
-func (g *testGuest) start(ctx context.Context, d *Driver, img builder.Image) error {
+func (g *testGuest) start(ctx context.Context, d *Driver, spec builder.BootSpec) error {
+	img := spec.Image
 	key, ok := d.store.LayerOf(img.Ref)
 	if !ok {
 		return fmt.Errorf("%s is no image of this store", img.Ref)
@@ -67,8 +68,30 @@ func (g *testGuest) start(ctx context.Context, d *Driver, img builder.Image) err
 		return err
 	}
 	g.mount = nil
-	g.machine, err = d.startMachine(ctx, g.work, disk, guest.Isolated)
+	more, err := g.disks(spec.Disks)
+	if err != nil {
+		return err
+	}
+	g.machine, err = d.startMachine(ctx, g.work, guest.Spec{Disk: disk, ExtraDisks: more, Network: guest.Isolated})
 	return err
+}
+
+// disks makes the empty disks that a test asked for. They take the room that the
+// test writes to.
+func (g *testGuest) disks(sizes []int) ([]guest.Disk, error) {
+	var disks []guest.Disk
+	for n, size := range sizes {
+		d := guest.Disk{Path: filepath.Join(g.work.dir, fmt.Sprintf("test-disk-%d.raw", n+1)), Format: "raw"}
+		f, err := os.OpenFile(d.Path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		if err := errors.Join(f.Truncate(int64(size)*gib), f.Close()); err != nil {
+			return nil, err
+		}
+		disks = append(disks, d)
+	}
+	return disks, nil
 }
 
 // WaitLogin implements builder.Guest.

@@ -23,8 +23,9 @@ type machine struct {
 // buildMachines is how many machines a build may use up before one of them answers.
 const buildMachines = 3
 
-// startMachine boots a disk in its workspace, without waiting for anything inside.
-func (d *Driver) startMachine(ctx context.Context, w *workspace, disk string, network guest.Network) (*machine, error) {
+// startMachine boots a machine in its workspace, without waiting for anything inside.
+// spec has its disks and its network; the rest is the driver's.
+func (d *Driver) startMachine(ctx context.Context, w *workspace, spec guest.Spec) (*machine, error) {
 	accel, err := d.accelerator(ctx)
 	if err != nil {
 		return nil, err
@@ -33,10 +34,9 @@ func (d *Driver) startMachine(ctx context.Context, w *workspace, disk string, ne
 	if err != nil {
 		return nil, err
 	}
-	m, err := guest.Start(ctx, guest.Spec{
-		Disk: disk, Dir: dir, Network: network, Env: w.env(), Log: d.log,
-		Accel: accel, CPUs: d.cfg.CPUs, MemoryMiB: d.cfg.MemoryMiB,
-	})
+	spec.Dir, spec.Env, spec.Log = dir, w.env(), d.log
+	spec.Accel, spec.CPUs, spec.MemoryMiB = accel, d.cfg.CPUs, d.cfg.MemoryMiB
+	m, err := guest.Start(ctx, spec)
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +127,7 @@ func (i *instance) booted(ctx context.Context) error {
 // answeringMachine starts a machine and waits for its agent. Nothing is left of one
 // that fails before that.
 func (d *Driver) answeringMachine(ctx context.Context, w *workspace, disk string) (*machine, error) {
-	m, err := d.startMachine(ctx, w, disk, guest.Outbound)
+	m, err := d.startMachine(ctx, w, guest.Spec{Disk: disk, Network: guest.Outbound})
 	if err != nil {
 		return nil, err
 	}

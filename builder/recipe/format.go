@@ -52,6 +52,7 @@ func Format() yamldoc.Format {
 			"infrastructure.isolation":      {Doc: "Components run at native speed in a container, or in a booted machine.", Default: string(Container), Allowed: []string{string(Container), string(VM)}},
 			"infrastructure.keepOnFailure":  {Doc: "Keep the instance of a failed build to look at.", Default: "false"},
 			"infrastructure.timeoutMinutes": {Doc: "Of the whole build.", Default: "60", Min: 1, Max: maxTimeoutMinutes},
+			"infrastructure.testDisks":      {Doc: "Sizes in GiB of further, empty disks of the test instance.", Most: maxTestDisks, Min: 1, Max: maxVolumeGiB},
 
 			"exports":        {Doc: "Disk formats that a release is also written in."},
 			"exports.format": {Doc: "A disk format.", Allowed: exportFormats()},

@@ -31,8 +31,17 @@ func (r *Recipe) Keys(baseDigest, engine string) Keys {
 		keys.Layers = append(keys.Layers, below)
 	}
 	keys.Build = hash("image", below, "finish")
-	keys.Test = hash("test", keys.Build, usesDigest(r.TestUses()))
+	keys.Test = hash("test", keys.Build, r.testDigest())
 	return keys
+}
+
+// testDigest names what the image is tested with.
+func (r *Recipe) testDigest() string {
+	tested := []string{usesDigest(r.TestUses())}
+	for _, size := range r.Infrastructure.TestDisks {
+		tested = append(tested, strconv.Itoa(size))
+	}
+	return hash("tests", tested...)
 }
 
 // ReleaseKey names what becomes of an image, given by its build key, when it is
@@ -119,7 +128,7 @@ func (r *Recipe) sign() signature {
 	p := r.Parent
 	return signature{
 		build:        hash("plan", string(p.Kind), p.Name, p.Version, p.Checksum, r.parentDigest, r.Keys("", "").Build),
-		test:         usesDigest(r.TestUses()),
+		test:         r.testDigest(),
 		distribution: r.distributionDigest(),
 	}
 }

@@ -34,7 +34,7 @@ tests:
   - component: simple-boot-test-linux
   - component: ../../tests/http.yaml
 schedule: {cron: "0 3 * * SUN", timezone: Europe/Rome, startCondition: always}
-infrastructure: {driver: local, isolation: vm, keepOnFailure: true, timeoutMinutes: 30}
+infrastructure: {driver: local, isolation: vm, keepOnFailure: true, timeoutMinutes: 30, testDisks: [1, 20]}
 exports: [{format: vmdk}, {format: ova}]
 distribution: [{region: eu-west-1, name: "web-{{ version }}-{{ build }}", launchPermission: {userIds: [012345678901]}}]
 amiTags: {team: web}
@@ -82,7 +82,7 @@ func TestLoadReadsEveryKey(t *testing.T) {
 	if want := (Schedule{"0 3 * * SUN", "Europe/Rome", Always}); *r.Schedule != want {
 		t.Errorf("schedule: %+v", r.Schedule)
 	}
-	if want := (Infrastructure{"local", VM, true, 30}); r.Infrastructure != want {
+	if want := (Infrastructure{"local", VM, true, 30, []int{1, 20}}); !reflect.DeepEqual(r.Infrastructure, want) {
 		t.Errorf("infrastructure: %+v", r.Infrastructure)
 	}
 	if !reflect.DeepEqual(r.Exports, []Export{{"vmdk"}, {"ova"}}) || !reflect.DeepEqual(r.Distribution, []Distribution{{"eu-west-1", "web-{{ version }}-{{ build }}", LaunchPermission{[]string{"012345678901"}}}}) {
@@ -113,7 +113,7 @@ func TestLoadListsFiles(t *testing.T) {
 
 func TestDefaults(t *testing.T) {
 	r := valid(t, load(t, memory{"a.yml": minimal("base", "1.0.0", "debian-12")})).Recipes["base"]
-	if r.Platform != "Linux" || r.WorkingDir != "/tmp" || r.Schedule != nil || r.Infrastructure != (Infrastructure{"local", Container, false, 60}) {
+	if r.Platform != "Linux" || r.WorkingDir != "/tmp" || r.Schedule != nil || !reflect.DeepEqual(r.Infrastructure, Infrastructure{"local", Container, false, 60, nil}) {
 		t.Errorf("got %+v", r)
 	}
 }

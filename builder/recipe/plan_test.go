@@ -71,6 +71,9 @@ func TestPlan(t *testing.T) {
 		"only a test": {change: edit("web/http.yaml", "curl", "wget"), want: []string{
 			"web 1.3.0: test (tests changed): web/http.yaml changed",
 		}},
+		"only the disks of tests": {change: edit("proxy/recipe.yaml", "name: proxy", "name: proxy\ninfrastructure: {testDisks: [1]}"), want: []string{
+			"proxy 2.0.0: test (tests changed): disks of the test instance changed",
+		}},
 		"only the distribution": {change: edit("proxy/recipe.yaml", "eu-west-1", "eu-west-2"), want: []string{
 			"proxy 2.0.0: distribute (distribution changed): distribution changed",
 		}},

@@ -155,7 +155,8 @@ type Infrastructure struct {
 	Driver         string // local (default), ec2, imagebuilder
 	Isolation      Isolation
 	KeepOnFailure  bool
-	TimeoutMinutes int // of the whole build; default 60
+	TimeoutMinutes int   // of the whole build; default 60
+	TestDisks      []int // sizes in GiB of further, empty disks of the test instance
 }
 
 // Export is a disk format that a release is also written in.

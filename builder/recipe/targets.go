@@ -18,13 +18,15 @@ const (
 	maxTimeoutMinutes = 24 * 60
 	maxVolumeGiB      = 16_000
 	maxTags           = 50
+	maxTestDisks      = 8
 )
 
 type infrastructure struct {
-	Driver         text            `yaml:"driver"`
-	Isolation      text            `yaml:"isolation"`
-	KeepOnFailure  bool            `yaml:"keepOnFailure"`
-	TimeoutMinutes yamldoc.At[int] `yaml:"timeoutMinutes"`
+	Driver         text                          `yaml:"driver"`
+	Isolation      text                          `yaml:"isolation"`
+	KeepOnFailure  bool                          `yaml:"keepOnFailure"`
+	TimeoutMinutes yamldoc.At[int]               `yaml:"timeoutMinutes"`
+	TestDisks      yamldoc.At[[]yamldoc.At[int]] `yaml:"testDisks"`
 }
 
 func (r *reading) infrastructure(source *infrastructure) {
@@ -45,6 +47,15 @@ func (r *reading) infrastructure(source *infrastructure) {
 			r.bad(limit.Node, fmt.Sprintf("expected 1 to %d", maxTimeoutMinutes), "timeoutMinutes %d is out of bounds", limit.Value)
 		}
 		i.TimeoutMinutes = limit.Value
+	}
+	if disks := source.TestDisks; len(disks.Value) > maxTestDisks {
+		r.bad(disks.Key, fmt.Sprintf("a test instance has at most %d", maxTestDisks), "%d testDisks", len(disks.Value))
+	}
+	for _, size := range source.TestDisks.Value {
+		if size.Node != nil && (size.Value < 1 || size.Value > maxVolumeGiB) {
+			r.bad(size.Node, fmt.Sprintf("expected 1 to %d GiB", maxVolumeGiB), "a test disk of %d GiB is out of bounds", size.Value)
+		}
+		i.TestDisks = append(i.TestDisks, size.Value)
 	}
 	r.recipe.Infrastructure = i
 }

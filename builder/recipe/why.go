@@ -28,6 +28,7 @@ func why(old, now *Recipe) []string {
 	reasons = append(reasons, whyUses("component", old.Components, now.Components)...)
 	reasons = append(reasons, whyFiles(old.Files, now.Files)...)
 	reasons = append(reasons, whyUses("test", old.Tests, now.Tests)...)
+	say(!slices.Equal(old.Infrastructure.TestDisks, now.Infrastructure.TestDisks), "disks of the test instance changed")
 	say(old.distributionDigest() != now.distributionDigest(), "distribution changed")
 	say(old.Path != now.Path, "%s is now %s", old.Path, now.Path)
 	say(len(reasons) == 0, "%s changed", now.Path)
