@@ -7,7 +7,6 @@ import (
 
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -21,6 +20,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/seed-6db18919/ingot/builder"
+	"github.com/seed-6db18919/ingot/builder/agent/agenttest"
 	"github.com/seed-6db18919/ingot/builder/component"
 	"github.com/seed-6db18919/ingot/builder/drivertest"
 	"github.com/seed-6db18919/ingot/builder/local/disk/disktest"
@@ -28,45 +28,11 @@ import (
 	"github.com/seed-6db18919/ingot/builder/recipe"
 )
 
-// shared is what all tests of a run use: the agent, built once, and the cache of
-// parents, filled once.
-var shared struct {
-	sync.Once
-	dir string
-	err error
-}
-
 func TestMain(m *testing.M) {
 	if victim := os.Getenv(victimVariable); victim != "" {
 		os.Exit(runVictim(victim))
 	}
-	status := m.Run()
-	if shared.dir != "" {
-		if err := os.RemoveAll(shared.dir); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			status = 1
-		}
-	}
-	os.Exit(status)
-}
-
-// agentPath builds the real agent.
-func agentPath(t testing.TB) string {
-	t.Helper()
-	shared.Do(func() {
-		if shared.dir, shared.err = os.MkdirTemp("", "ingot-agent-"); shared.err != nil {
-			return
-		}
-		cmd := exec.Command("go", "build", "-o", filepath.Join(shared.dir, "ingot-agent"), "github.com/seed-6db18919/ingot/cmd/ingot-agent")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			shared.err = fmt.Errorf("build the agent: %w\n%s", err, out)
-		}
-	})
-	if shared.err != nil {
-		t.Fatal(shared.err)
-	}
-	return filepath.Join(shared.dir, "ingot-agent")
+	os.Exit(agenttest.Main(m))
 }
 
 // newDriver makes a driver on empty folders, which finds its parents among the
@@ -75,9 +41,8 @@ func newDriver(t testing.TB) *Driver {
 	t.Helper()
 	log := logrus.New()
 	log.SetOutput(t.Output())
-	agent := agentPath(t)
 	d, err := New(Config{
-		Dir: t.TempDir(), CacheDir: filepath.Join(shared.dir, "cache"), AgentPath: agent,
+		Dir: t.TempDir(), CacheDir: filepath.Join(agenttest.Dir(t), "cache"), AgentPath: agenttest.Program(t),
 		ParentDirs: []string{filepath.Dir(disktest.Debian12(t))}, Log: log,
 	})
 	if err != nil {
