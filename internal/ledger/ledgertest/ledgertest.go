@@ -32,12 +32,14 @@ import (
 // Databases are the names of the databases, as the subtests of Each bear them.
 func Databases() []string { return []string{"sqlite", "postgres"} }
 
-// Each runs a test on both databases. open returns a ledger on the database of
-// this test, the same one at each call, and closes it at the test's end.
+// Each runs a test on both databases at the same time, since ledgers wait more than
+// they work; it begins when the caller's test function ends. open returns a ledger on
+// the database of this test, the same one at each call, and closes it at the test's end.
 func Each(t *testing.T, test func(t *testing.T, open func(...func(*ledger.Options)) *ledger.Ledger)) {
 	t.Helper()
 	for _, name := range Databases() {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			url := URL(t, name)
 			test(t, func(change ...func(*ledger.Options)) *ledger.Ledger {
 				t.Helper()
