@@ -58,7 +58,7 @@ var (
 	errNoComponents = errors.New("there is no access to Image Builder here" + whoReaches)
 )
 
-const whoReaches = ": only builds have it, and only where ingot-agent-aws is installed beside ingot"
+const whoReaches = ": only builds and runs by hand have it, and only where ingot-agent-aws is installed beside ingot"
 
 // parseObject reads an s3://bucket/key address; the key may be empty.
 func parseObject(address, owner string) (Object, error) {
