@@ -19,6 +19,7 @@ import (
 //	resume FILE           what goes on after such a restart
 //	serve --port DEVICE   answer on a virtio-serial port
 //	serve --socket PATH   answer on a unix socket
+//	component ARN         print the document of an Image Builder component
 //	version
 //
 // run exits with ExitSuccess, with ExitReboot when the machine has to be restarted
@@ -43,7 +44,11 @@ type program struct {
 }
 
 func (p program) usage() error {
-	return fmt.Errorf("usage: %s run [--attended] | run --restart DIR | serve --port DEVICE | serve --socket PATH | version", p.name)
+	more := ""
+	if p.env.Components != nil {
+		more = " | component ARN"
+	}
+	return fmt.Errorf("usage: %s run [--attended] | run --restart DIR | serve --port DEVICE | serve --socket PATH%s | version", p.name, more)
 }
 
 func (p program) run(ctx context.Context, args []string) (int, error) {
@@ -76,6 +81,16 @@ func (p program) run(ctx context.Context, args []string) (int, error) {
 		if err := p.serve(ctx, *port, *socket); err != nil {
 			return ExitFailure, err
 		}
+		return ExitSuccess, nil
+	case "component":
+		if len(args) != 2 || p.env.Components == nil {
+			return ExitFailure, p.usage()
+		}
+		text, err := p.env.Components.Component(ctx, args[1])
+		if err != nil {
+			return ExitFailure, err
+		}
+		fmt.Print(text)
 		return ExitSuccess, nil
 	case "version":
 		fmt.Println(component.EngineVersion)
