@@ -52,7 +52,7 @@ func (r *componentRun) runIn(ctx context.Context, job component.Job) (err error)
 	if err := m.open(ctx); err != nil {
 		return err
 	}
-	instance, err := m.launch(ctx)
+	instance, err := m.launch(ctx, job)
 	if err != nil {
 		return m.explain(err)
 	}
@@ -72,7 +72,7 @@ func (r *componentRun) runIn(ctx context.Context, job component.Job) (err error)
 	if ctx.Err() == nil {
 		folder, copyErr = m.copyLogs(ctx, instance, job)
 	}
-	return r.conclude(job.ID, folder, result, errors.Join(m.explain(err), copyErr))
+	return r.conclude(ctx, job.ID, folder, result, errors.Join(m.explain(err), copyErr))
 }
 
 // open finds out what the machine is made of, and where.
@@ -165,7 +165,7 @@ func (m *throwAway) release(ctx context.Context, p recipe.Parent) (img *builder.
 	return img, nil
 }
 
-func (m *throwAway) launch(ctx context.Context) (builder.Instance, error) {
+func (m *throwAway) launch(ctx context.Context, job component.Job) (builder.Instance, error) {
 	m.live.say("%s: a %s is made of it", m.options.in, machineWord(m.options.isolation))
 	base, err := m.driver.Resolve(ctx, m.parent, func(line string) { m.live.printed(time.Now(), line) })
 	if err != nil {
@@ -174,6 +174,7 @@ func (m *throwAway) launch(ctx context.Context) (builder.Instance, error) {
 	return m.driver.Launch(ctx, builder.LaunchSpec{
 		Build: fmt.Sprintf("component-%d", time.Now().UnixMicro()), Base: base,
 		Isolation: recipe.Isolation(m.options.isolation), WorkingDir: insideWorkingDir,
+		AWS: job.NeedsAWS(),
 	})
 }
 

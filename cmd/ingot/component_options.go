@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -39,9 +40,9 @@ type runOptions struct {
 
 // logTarget is where the log of a run goes beside its folder.
 type logTarget struct {
-	bucket, owner, prefix     string // the folder
-	group, stream, logsRegion string // console.log
-	ignoreFailures            bool
+	Bucket, Owner, Prefix string `json:",omitempty"` // the folder
+	Group, Stream, Region string `json:",omitempty"` // console.log
+	IgnoreFailures        bool   `json:",omitempty"` // of CloudWatch
 }
 
 func (o *runOptions) flags(c *cobra.Command) {
@@ -55,13 +56,13 @@ func (o *runOptions) flags(c *cobra.Command) {
 	f.StringVarP(&o.logDirectory, "log-directory", "l", "", "`folder` for the run's folder of logs (default: this one; with --in nothing is kept)")
 	f.StringVarP(&o.stateDirectory, "state-directory", "s", "", "`folder` in which a run waits for a reboot")
 	f.BoolVarP(&o.trace, "trace", "t", false, "show every event with its time")
-	f.StringVarP(&o.logs.bucket, "log-s3-bucket-name", "b", "", "`bucket` that the run's folder is sent to")
-	f.StringVar(&o.logs.owner, "log-s3-bucket-owner", "", "`account` that must own that bucket")
-	f.StringVarP(&o.logs.prefix, "log-s3-key-prefix", "k", "", "`prefix` of the keys in that bucket")
-	f.StringVar(&o.logs.group, "cw-log-group", "", "CloudWatch log `group` that console.log is sent to")
-	f.StringVar(&o.logs.stream, "cw-log-stream", "", "CloudWatch log `stream`")
-	f.StringVar(&o.logs.logsRegion, "cw-log-region", "", "`region` of the log group")
-	f.BoolVar(&o.logs.ignoreFailures, "cw-ignore-failures", false, "go on when CloudWatch does not take the log")
+	f.StringVarP(&o.logs.Bucket, "log-s3-bucket-name", "b", "", "`bucket` that the run's folder is sent to")
+	f.StringVar(&o.logs.Owner, "log-s3-bucket-owner", "", "`account` that must own that bucket")
+	f.StringVarP(&o.logs.Prefix, "log-s3-key-prefix", "k", "", "`prefix` of the keys in that bucket")
+	f.StringVar(&o.logs.Group, "cw-log-group", "", "CloudWatch log `group` that console.log is sent to")
+	f.StringVar(&o.logs.Stream, "cw-log-stream", "", "CloudWatch log `stream`")
+	f.StringVar(&o.logs.Region, "cw-log-region", "", "`region` of the log group")
+	f.BoolVar(&o.logs.IgnoreFailures, "cw-ignore-failures", false, "go on when CloudWatch does not take the log")
 
 	f.StringVar(&o.in, "in", "", "run in a throw-away machine made of a parent `image`: debian-12, a disk file, an image id")
 	f.StringVar(&o.isolation, "isolation", string(recipe.Container), "`kind` of the machine of --in: container, or vm for one that is booted")
@@ -112,7 +113,7 @@ type asked struct {
 
 // documentsAsked joins the command line and the configuration file. What the command
 // line says goes first.
-func (o *runOptions) documentsAsked(given func(flag string) bool) ([]asked, error) {
+func (o *runOptions) documentsAsked(ctx context.Context, given func(flag string) bool) ([]asked, error) {
 	if err := o.consistent(given); err != nil {
 		return nil, err
 	}
@@ -127,7 +128,7 @@ func (o *runOptions) documentsAsked(given func(flag string) bool) ([]asked, erro
 		}
 		return all, nil
 	}
-	file, err := readRunFile(o.config)
+	file, err := readRunFile(ctx, o.config)
 	if err != nil {
 		return nil, err
 	}
@@ -170,6 +171,9 @@ func (o *runOptions) consistent(given func(flag string) bool) error {
 		}
 	}
 	if o.in != "" {
+		if o.logs.Bucket != "" && o.logDirectory == "" {
+			return errors.New("--log-s3-bucket-name with --in needs --log-directory, where the log is on its way")
+		}
 		for _, flag := range []string{"reboot", "state-directory"} {
 			if given(flag) {
 				return fmt.Errorf("--%s concerns this machine, not the one of --in, which restarts by itself", flag)
@@ -179,15 +183,16 @@ func (o *runOptions) consistent(given func(flag string) bool) error {
 	return nil
 }
 
-func readRunFile(path string) (runFile, error) {
+func readRunFile(ctx context.Context, path string) (runFile, error) {
 	var file runFile
-	if (sources{}).remote(path) {
-		return file, fmt.Errorf("--config %s: this program has no access to an account; fetch the file first, with `aws s3 cp`", path)
-	}
 	if filepath.Ext(path) != ".json" {
 		return file, fmt.Errorf("--config %s: expected a .json file; ingot's own configuration is named with --ingot-config", path)
 	}
-	text, err := os.ReadFile(path)
+	read := os.ReadFile
+	if isObject(path) {
+		read = func(address string) ([]byte, error) { return sources{}.object(ctx, address) }
+	}
+	text, err := read(path)
 	if err != nil {
 		return file, fmt.Errorf("--config: %w", err)
 	}
@@ -217,9 +222,9 @@ func (o *runOptions) fill(file runFile, given func(flag string) bool) {
 		{"phases", &o.phases, file.Phases}, {"document-s3-bucket-owner", &o.sources.owner, file.DocumentOwner},
 		{"execution-id", &o.executionID, file.ExecutionID}, {"log-directory", &o.logDirectory, file.LogDirectory},
 		{"state-directory", &o.stateDirectory, file.StateDirectory},
-		{"log-s3-bucket-name", &o.logs.bucket, file.LogBucket}, {"log-s3-bucket-owner", &o.logs.owner, file.LogOwner},
-		{"log-s3-key-prefix", &o.logs.prefix, file.LogPrefix},
-		{"cw-log-group", &o.logs.group, file.Group}, {"cw-log-stream", &o.logs.stream, file.Stream}, {"cw-log-region", &o.logs.logsRegion, file.Region},
+		{"log-s3-bucket-name", &o.logs.Bucket, file.LogBucket}, {"log-s3-bucket-owner", &o.logs.Owner, file.LogOwner},
+		{"log-s3-key-prefix", &o.logs.Prefix, file.LogPrefix},
+		{"cw-log-group", &o.logs.Group, file.Group}, {"cw-log-stream", &o.logs.Stream, file.Stream}, {"cw-log-region", &o.logs.Region, file.Region},
 	} {
 		if option.from != nil && !given(option.flag) {
 			*option.into = *option.from
@@ -229,7 +234,7 @@ func (o *runOptions) fill(file runFile, given func(flag string) bool) {
 		flag string
 		into *bool
 		from *bool
-	}{{"trace", &o.trace, file.Trace}, {"cw-ignore-failures", &o.logs.ignoreFailures, file.IgnoreFailures}} {
+	}{{"trace", &o.trace, file.Trace}, {"cw-ignore-failures", &o.logs.IgnoreFailures, file.IgnoreFailures}} {
 		if option.from != nil && !given(option.flag) {
 			*option.into = *option.from
 		}

@@ -20,6 +20,7 @@ type savedRun struct {
 	Dir     string        `json:"dir"`     // that the run was started in
 	Trigger string        `json:"trigger"` // that starts it again
 	Trace   bool          `json:"trace"`
+	Logs    logTarget     `json:"logs"`
 }
 
 // restart does, or asks for, what a run that stopped for a restart needs.
@@ -62,7 +63,7 @@ func (r *componentRun) arm(ctx context.Context, job component.Job) (trigger, err
 	if err != nil {
 		return nil, err
 	}
-	text, err := json.Marshal(savedRun{Job: job, Dir: dir, Trigger: chosen.name(), Trace: r.options.trace})
+	text, err := json.Marshal(savedRun{Job: job, Dir: dir, Trigger: chosen.name(), Trace: r.options.trace, Logs: r.options.logs})
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +106,7 @@ func (r *componentRun) resume(ctx context.Context) error {
 	if err := os.Chdir(saved.Dir); err != nil {
 		return err
 	}
-	r.options.reboot, r.live.trace = true, saved.Trace
+	r.options.reboot, r.options.logs, r.live.trace = true, saved.Logs, saved.Trace
 	return r.execute(ctx, saved.Job)
 }
 

@@ -88,7 +88,7 @@ func (r *componentRun) run(ctx context.Context, given func(flag string) bool) er
 	if r.options.resume != "" {
 		return r.resume(ctx)
 	}
-	asked, err := r.options.documentsAsked(given)
+	asked, err := r.options.documentsAsked(ctx, given)
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (r *componentRun) run(ctx context.Context, given func(flag string) bool) er
 	if err := r.options.logs.reachable(); err != nil {
 		return err
 	}
-	if group := r.options.logs.group; group != "" {
+	if group := r.options.logs.Group; group != "" {
 		r.live.say("warning: nothing is sent to the log group %s, which is ignored as asked", group)
 	}
 	job, err := r.job(ctx, asked)
@@ -175,19 +175,26 @@ func (r *componentRun) runHere(ctx context.Context, job component.Job) error {
 
 // execute runs or resumes a job here, and restarts the machine where that is wanted.
 func (r *componentRun) execute(ctx context.Context, job component.Job) error {
-	result, err := component.Run(ctx, job, component.Env{}, r.live.observe)
+	result, err := runJob(ctx, job, r.live.observe)
 	if err == nil && result.Reboot {
 		return r.restart(ctx, job)
 	}
-	return r.conclude(job.ID, newestFolder(job.LogDir, job.ID), result, err)
+	return r.conclude(ctx, job.ID, newestFolder(job.LogDir, job.ID), result, err)
 }
 
 // conclude prints the result of a run and says how the command ends.
-func (r *componentRun) conclude(id, folder string, result component.Result, failed error) error {
+func (r *componentRun) conclude(ctx context.Context, id, folder string, result component.Result, failed error) error {
 	s := summaryOfRun(result)
 	s.ID, s.LogURL = id, folder
 	if failed != nil {
 		s.Status, s.Message = component.Failed, failed.Error()
+	}
+	if ctx.Err() == nil {
+		var lost error
+		s.LogURL, lost = r.options.logs.send(ctx, folder)
+		failed = errors.Join(failed, lost)
+	}
+	if failed != nil {
 		if err := r.finish(s); !errors.Is(err, errAuthor) {
 			failed = errors.Join(failed, err)
 		}
