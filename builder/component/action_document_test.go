@@ -1,6 +1,7 @@
 package component
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -70,7 +71,7 @@ func managers(t *testing.T, b *bench, names ...string) {
 	t.Helper()
 	bin := filepath.Join(b.dir, "bin")
 	for _, name := range append(names, "env") {
-		script := "#!/bin/sh\necho \"$(basename $0) $*\" >> " + b.dir + "/calls\ncase \"$*\" in *--simulate*) printf 'Inst bash [1] (2 x)\\nInst new (3 x)\\nInst vim [1] (2 x) []\\n';; esac\n"
+		script := "#!/bin/sh\necho \"$(basename $0) $*\" >> " + b.dir + "/calls\ncase \"$*\" in *list-updates) printf '<?xml version=\"1.0\"?><stream><update-status><update-list><update kind=\"package\" name=\"bash\" edition=\"2\"/>\\n<update name=\"vim\" kind=\"package\" arch=\"x86_64\"><summary>x</summary></update><update kind=\"patch\" name=\"p\"/></update-list></update-status></stream>\\n';; *--simulate*) printf 'Inst bash [1] (2 x)\\nInst new (3 x)\\nInst vim [1] (2 x) []\\n';; esac\n"
 		if name == "env" {
 			script = "#!/bin/sh\nshift\nexec \"$@\"\n"
 		}
@@ -94,9 +95,16 @@ func TestTrap29UpdateOSUsesTheManagerThatIsThere(t *testing.T) {
 		{"apt-get", "", apt + "update\n" + apt + "dist-upgrade\n"},
 		{"apt-get", "{include: [vim, bash], exclude: [v*]}", apt + "update\n" + apt + "--only-upgrade install bash\n"},
 		{"apt-get", "{exclude: [bash]}", apt + "update\n" + apt + "--simulate dist-upgrade\n" + apt + "--only-upgrade install vim\n"},
-		{"dnf", "{include: [vim], exclude: [kernel*]}", "dnf -y --exclude=kernel* upgrade vim\n"},
+		{"apt-get", "{include: ['v*', 'b*'], exclude: [bash]}", apt + "update\n" + apt + "--simulate dist-upgrade\n" + apt + "--only-upgrade install vim\n"},
+		{"apt-get", "{exclude: [bash, vim]}", apt + "update\n" + apt + "--simulate dist-upgrade\n"},
+		{"dnf", "{include: [vim], exclude: [kernel*]}", "dnf -y --refresh --exclude=kernel* upgrade vim\n"},
+		{"dnf", "", "dnf -y --refresh upgrade\n"},
 		{"yum", "", "yum -y upgrade\n"},
-		{"zypper", "{include: [vim]}", "zypper --non-interactive update vim\n"},
+		{"yum", "{include: [vim, bash], exclude: [vim]}", "yum -y --exclude=vim upgrade bash\n"},
+		{"zypper", "", "zypper --non-interactive refresh\nzypper --non-interactive update\n"},
+		{"zypper", "{include: [vim]}", "zypper --non-interactive refresh\nzypper --non-interactive update vim\n"},
+		{"zypper", "{exclude: [ba*]}", "zypper --non-interactive refresh\nzypper --non-interactive --xmlout list-updates\nzypper --non-interactive update vim\n"},
+		{"zypper", "{exclude: [bash, vim]}", "zypper --non-interactive refresh\nzypper --non-interactive --xmlout list-updates\n"},
 	} {
 		step := "- {name: U, action: UpdateOS}\n"
 		if c.inputs != "" {
@@ -109,10 +117,35 @@ func TestTrap29UpdateOSUsesTheManagerThatIsThere(t *testing.T) {
 			t.Errorf("%s %s:\n%s\nwant:\n%s", c.manager, c.inputs, got, c.calls)
 		}
 	}
-	b := newBench(t, oneStep("- {name: U, action: UpdateOS}\n"))
+	b := newBench(t, oneStep("- {name: U, action: UpdateOS, inputs: {include: [vim], exclude: [v*]}}\n"))
+	managers(t, b, "dnf")
+	if b.ok(); !b.missing("calls") {
+		t.Errorf("include less exclude is nothing: %s", b.read("calls"))
+	}
+	b = newBench(t, oneStep("- {name: U, action: UpdateOS}\n"))
 	managers(t, b)
 	b.fails("none of apt-get, dnf, yum and zypper")
 	b = newBench(t, oneStep("- {name: U, action: UpdateOS, inputs: {include: [-oEvil=1]}}\n"))
 	managers(t, b, "apt-get")
 	b.fails("is no name of a package")
+}
+
+// zypper asks to be run again after it has updated itself.
+func TestUpdateOSRunsZypperAgain(t *testing.T) {
+	for status, want := range map[int]int{0: 1, 102: 1, 103: 2, 106: 1} {
+		b := newBench(t, oneStep("- {name: U, action: UpdateOS}\n"))
+		managers(t, b, "zypper")
+		b.put("bin/zypper", fmt.Sprintf("#!/bin/sh\ncase \"$*\" in *update) echo x >> %[1]s/updates; [ -e %[1]s/done ] || { : > %[1]s/done; exit %[2]d; };; esac\n", b.dir, status))
+		if err := os.Chmod(filepath.Join(b.dir, "bin/zypper"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		b.ok()
+		if got := strings.Count(b.read("updates"), "x"); got != want {
+			t.Errorf("status %d: %d updates", status, got)
+		}
+	}
+	b := newBench(t, oneStep("- {name: U, action: UpdateOS}\n"))
+	managers(t, b, "zypper")
+	b.put("bin/zypper", "#!/bin/sh\nexit 4\n")
+	b.fails("exit status 4")
 }
