@@ -203,6 +203,9 @@ func (s *source) pairs(n *yaml.Node, what string) {
 		given := map[string]bool{}
 		for _, f := range s.fields(item, "an entry of "+what) {
 			given[f.key.Value] = true
+			if f.key.Value != "name" && f.key.Value != "value" {
+				s.fail(f.key, didYouMean(f.key.Value, []string{"name", "value"}), "unknown key %q in an entry of %s", f.key.Value, what)
+			}
 			s.text(f.value, f.key.Value+" in "+what)
 		}
 		if item.Kind == yaml.MappingNode && (!given["name"] || !given["value"]) {
@@ -223,8 +226,10 @@ func (st *Step) place() *yaml.Node {
 func (s *source) checkReferences(d *Document, pi, si int) {
 	st := &d.Phases[pi].Steps[si]
 	st.scalars(func(n *yaml.Node) {
-		d.references(n.Value, func(r reference) {
+		d.braces(n.Value, func(r reference) {
 			switch r.kind {
+			case plainText:
+				s.checkNearChain(d, n, r.text)
 			case chained:
 				s.checkChained(d, pi, si, s.yaml.Within(n, r.text), r)
 			case parameterStore:
@@ -241,14 +246,7 @@ func (s *source) checkStored(d *Document, n *yaml.Node, r reference) {
 	if m == nil || strings.HasPrefix(m[1], "/") || strings.HasPrefix(m[1], "aws:ssm:") {
 		return
 	}
-	var names []string
-	for _, p := range d.Parameters {
-		names = append(names, p.Name)
-	}
-	for _, c := range d.Constants {
-		names = append(names, c.Name)
-	}
-	if !slices.Contains(names, m[1]) {
+	if names := d.variables(); !slices.Contains(names, m[1]) {
 		s.fail(n, didYouMean(m[1], names), "%s: the document has no parameter %s", r, m[1])
 	}
 }
@@ -281,6 +279,26 @@ func walkScalars(n *yaml.Node, each func(*yaml.Node)) {
 			continue
 		}
 		walkScalars(child, each)
+	}
+}
+
+// checkNearChain finds references whose phase is misspelt: such text would be left
+// as it is, because others use braces, too.
+func (s *source) checkNearChain(d *Document, n *yaml.Node, inner string) {
+	m := chainPattern.FindStringSubmatch(inner)
+	if m == nil {
+		return
+	}
+	phase, step, _ := strings.Cut(m[1], ".")
+	var phases []string
+	for _, p := range d.Phases {
+		phases = append(phases, p.Name)
+	}
+	near := yamldoc.Suggest(phase, phases)
+	for _, p := range d.Phases {
+		if p.Name == near && slices.ContainsFunc(p.Steps, func(st Step) bool { return st.Name == step }) {
+			s.fail(s.yaml.Within(n, inner), didYouMean(phase, phases), "{{ %s }}: the document has no phase %s", inner, phase)
+		}
 	}
 }
 
@@ -345,6 +363,7 @@ func (s *source) lint(d *Document) {
 		for i := range p.Steps {
 			st := &p.Steps[i]
 			s.lintInputs(st)
+			s.lintNames(d, st)
 			st.scalars(func(n *yaml.Node) {
 				d.references(n.Value, func(r reference) {
 					if r.kind == chained && p.Name == PhaseTest && r.phase != PhaseTest {
@@ -354,6 +373,30 @@ func (s *source) lint(d *Document) {
 			})
 		}
 	}
+}
+
+// lintNames warns of references that stay as they are and look like slips: a name
+// near that of a variable, and the turn of a loop in a condition, which is looked at
+// before the first one.
+func (s *source) lintNames(d *Document, st *Step) {
+	names := d.variables()
+	st.scalars(func(n *yaml.Node) {
+		d.references(n.Value, func(r reference) {
+			if near := yamldoc.Suggest(r.name, names); r.kind == variable && !slices.Contains(names, r.name) && near != "" {
+				s.warn(s.yaml.Within(n, r.text), didYouMean(r.name, names), "%s is no parameter or constant and stays as it is", r)
+			}
+		})
+	})
+	if st.If == nil || st.Loop == nil {
+		return
+	}
+	walkScalars(st.If.node, func(n *yaml.Node) {
+		d.references(n.Value, func(r reference) {
+			if r.kind == iteration && (r.name == "loop" || r.name == st.Loop.Name) {
+				s.warn(s.yaml.Within(n, r.text), "", "%s stays as it is: the condition is looked at once, before the loop", r)
+			}
+		})
+	})
 }
 
 func (s *source) lintInputs(st *Step) {

@@ -148,15 +148,33 @@ func (d *Document) cutStep(text string) (phase, step string, ok bool) {
 
 // references calls each for the references in text that have a known form.
 func (d *Document) references(text string, each func(reference)) {
+	d.braces(text, func(r reference) {
+		if r.kind != plainText {
+			each(r)
+		}
+	})
+}
+
+// braces calls each for all text in braces, also where it is no reference.
+func (d *Document) braces(text string, each func(reference)) {
 	// lookup never fails here, so neither does expand.
 	_, _ = expand(text, func(inner string) (string, bool, error) {
 		r := d.parseReference(inner)
-		if r.kind == plainText {
-			return "", false, nil
-		}
 		each(r)
-		return "", true, nil
+		return "", r.kind != plainText, nil
 	})
+}
+
+// variables are the names of all parameters and constants.
+func (d *Document) variables() []string {
+	var names []string
+	for _, p := range d.Parameters {
+		names = append(names, p.Name)
+	}
+	for _, c := range d.Constants {
+		names = append(names, c.Name)
+	}
+	return names
 }
 
 // String is the reference as its author would write it.

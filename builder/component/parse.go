@@ -221,7 +221,20 @@ func (s *source) phases(n *yaml.Node) []Phase {
 	if !known && n.Kind == yaml.SequenceNode {
 		s.fail(n, "at least one phase called build, validate or test", "no phase has one of the known names")
 	}
+	if known {
+		s.nearPhases(out)
+	}
 	return out
+}
+
+// nearPhases warns of names that nobody runs and that look like one that is run.
+func (s *source) nearPhases(phases []Phase) {
+	known := []string{PhaseBuild, PhaseValidate, PhaseTest}
+	for _, p := range phases {
+		if near := yamldoc.Suggest(p.Name, known); near != "" && near != p.Name {
+			s.warn(p.node, didYouMean(p.Name, known), "phase %q runs only where it is asked for by that name", p.Name)
+		}
+	}
 }
 
 func (s *source) phase(n *yaml.Node) Phase {

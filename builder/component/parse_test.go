@@ -182,6 +182,12 @@ func TestCheckFindsWhatWouldFailAtRunTime(t *testing.T) {
 		{oneStep(bash("A", "x") + bash("B", "{{ build.A.outputs.stdot }}")), Linux, `ExecuteBash has no output stdot; did you mean "stdout"?`},
 		{oneStep(bash("A", "x") + bash("B", "{{ build.A.inputs[1].commands }}")), Linux, "step A has 1 inputs"},
 		{oneStep(bash("A", "{{ validate.B.outputs.stdout }}")), Linux, "the document has no phase validate"},
+		{oneStep(bash("A", "x") + bash("B", "x {{ biuld.A.outputs.stdout }}")), Linux, `{{ biuld.A.outputs.stdout }}: the document has no phase biuld; did you mean "build"?`},
+		{oneStep(bash("A", "{{ aws:ssm:resolve(Name) }}")), Linux, "the document has no parameter Name"},
+		{oneStep("- {name: A, action: ExecuteDocument, inputs: {document: /x, parameters: [{name: a, valeu: b}]}}"), Linux, `unknown key "valeu" in an entry of parameters of ExecuteDocument; did you mean "value"?`},
+		{oneStep("- {name: A, action: ExecuteDocument, inputs: {document: 'arn:aws:imagebuilder:eu-west-1:aws:image/x/1.0.0/1'}}"), Linux, "expected the ARN of a component's build version"},
+		{oneStep("- {name: A, action: ExecuteDocument, inputs: {document: 's3://bucket'}}"), Linux, "expected s3://bucket/key"},
+		{oneStep("- {name: A, action: S3Download, inputs: [{source: /x, destination: /y}]}"), Linux, "expected s3://bucket/key"},
 		{"schemaVersion: 1\nparameters:\n  - Key: {type: string}\nphases:\n  - {name: test, steps: []}", Linux, "parameter Key has no default and was given no value"},
 		{"schemaVersion: 1\nparameters:\n  - Key: {type: string, default: c, allowedValues: [a, b]}\nphases:\n  - {name: test, steps: []}", Linux, `the value "c" of parameter Key is not allowed; expected one of a, b`},
 	} {
@@ -222,5 +228,27 @@ func TestForeignBracesAreNoReferences(t *testing.T) {
 `))
 	if err := d.Check(Linux, nil).Err(); err != nil {
 		t.Error(err)
+	}
+}
+
+// What is legal and looks like a slip is told, and fails nothing.
+func TestSlipsAreWarnings(t *testing.T) {
+	const parameter = "parameters:\n  - PackageName: {type: string, default: x}\n"
+	step := "- {name: A, action: ExecuteBash, %sinputs: {commands: ['%s']}}\n"
+	for _, c := range []struct{ text, want string }{
+		{parameter + oneStep(fmt.Sprintf(step, "", "echo {{ PackagName }}")), `{{ PackagName }} is no parameter or constant and stays as it is; did you mean "PackageName"?`},
+		{parameter + oneStep(fmt.Sprintf(step, "", "echo {{ Names }} {{ PackageName }}")), ""},
+		{oneStep(fmt.Sprintf(step, "loop: {name: Each, forEach: [a]}, if: {stringEquals: a, value: '{{ Each.value }}'}, ", "x")), "{{ Each.value }} stays as it is: the condition is looked at once, before the loop"},
+		{oneStep(fmt.Sprintf(step, "if: {stringEquals: a, value: '{{ loop.value }}'}, ", "x")), ""},
+		{document(inPhase("build", "- {name: A, action: Reboot}"), inPhase("valdiate", "- {name: A, action: Reboot}")), `phase "valdiate" runs only where it is asked for by that name; did you mean "validate"?`},
+		{document(inPhase("build", "- {name: A, action: Reboot}"), inPhase("verify", "- {name: A, action: Reboot}")), ""},
+	} {
+		d := mustParse(t, c.text)
+		if err := d.Check(Linux, nil).Err(); err != nil {
+			t.Errorf("%v\nof\n%s", err, c.text)
+		}
+		if got := d.Warnings.Error(); !strings.Contains(got, c.want) || c.want == "" && got != "" {
+			t.Errorf("warnings %q, want %q\nof\n%s", got, c.want, c.text)
+		}
 	}
 }
