@@ -30,6 +30,7 @@ demo: packages-host build ## Show a commit become an image (ONCE=1: end by itsel
 .PHONY: test
 test: packages-host packages-test build check ## Everything that continuous integration runs
 	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -race -timeout 40m -p 2 ./...
+	scripts/fuzz.sh 3s ./builder/component
 
 .PHONY: test-aws
 test-aws: packages-test ## The tests of access to AWS, against moto (from PyPI, pinned, in .cache/)
@@ -51,6 +52,12 @@ check: ## Format and vet, for Windows and macOS too
 	GOOS=windows GOARCH=amd64 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/ingot-agent
 	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) vet $(AGENT)
 	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/ingot-agent
+
+FUZZ ?= ./...
+FUZZTIME ?= 1m
+.PHONY: fuzz
+fuzz: ## Fuzz all that reads foreign input (FUZZTIME=1m each, FUZZ=./... which packages)
+	scripts/fuzz.sh $(FUZZTIME) $(FUZZ)
 
 .PHONY: bench
 bench: packages-host packages-bench build ## Measure against peers in the same run, print ratios (ARGS=-h: what to choose)

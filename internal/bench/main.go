@@ -58,6 +58,7 @@ func parts() []part {
 	return []part{
 		{"polling", "Polling without a change", (*bench).polling},
 		{"planning", "Planning and recording", (*bench).planning},
+		{"engine", "The component engine", (*bench).engine},
 		{"memory", "Memory of a daemon that watches 1,000 repositories", (*bench).memory},
 		{"build", "Building the sample by hand: Debian 12, nginx, one page; the parent image is there", (*bench).byHand},
 		{"daemon", "The same through the daemon, from commit to status", (*bench).throughDaemon},
