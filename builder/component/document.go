@@ -22,7 +22,7 @@ import (
 // EngineVersion names the meaning of documents as this package runs them. It is
 // raised by hand whenever the same document could leave a different machine
 // behind, and is part of what names a build's content.
-const EngineVersion = "1"
+const EngineVersion = "2"
 
 // Limits of a document, as the original service sets them.
 const (
