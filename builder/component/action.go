@@ -46,6 +46,8 @@ type Action struct {
 	run actionFunc
 	// separator joins the outputs of several entries into one; empty: one output for each entry.
 	separator string
+	// numbers are the outputs that the result file has as numbers.
+	numbers []string
 	// check adds what types alone do not say; nil: nothing.
 	check func(s *source, st *Step)
 }

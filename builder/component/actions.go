@@ -84,6 +84,7 @@ func executeActions() []Action {
 				{Name: "parameters", Type: Pairs, Doc: "name and value of each parameter."},
 			},
 			Outputs: []string{"executedStepCount", "executionId", "failedStepCount", "failureMessage", "ignoredFailedStepCount", "logUrl", "status"},
+			numbers: []string{"executedStepCount", "failedStepCount", "ignoredFailedStepCount"},
 			run:     executeDocument, check: checkExecuteDocument,
 		},
 		{

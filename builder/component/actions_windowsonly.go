@@ -4,7 +4,7 @@ package component
 func windowsActions() []Action {
 	msi := func(name, doc string, run actionFunc) Action {
 		return Action{
-			Name: name, Platforms: []string{Windows}, Doc: doc, Outputs: []string{"logFile", "msiExitCode", "stdout"},
+			Name: name, Platforms: []string{Windows}, Doc: doc, Outputs: []string{"logFile", "msiExitCode", "stdout"}, numbers: []string{"msiExitCode"},
 			Inputs: []Input{
 				pathInput("A local path, or an s3 or http URL."),
 				{Name: "reboot", Type: Text, Default: "Allow", Allowed: []string{"Allow", "Force", "Skip"}, Doc: "Allow restarts when Windows Installer asks for it, Force after every success, Skip never."},

@@ -14,6 +14,7 @@ import (
 type logs struct {
 	folder string
 	masker *masker
+	now    func() time.Time
 
 	mu          sync.Mutex
 	consoleFile *os.File
@@ -33,7 +34,7 @@ func newFolder(dir, id string, now time.Time) (string, error) {
 	return folder, os.MkdirAll(folder, 0o700)
 }
 
-func openLogs(folder string, m *masker) (*logs, error) {
+func openLogs(folder string, m *masker, now func() time.Time) (*logs, error) {
 	open := func(name string) (*os.File, error) {
 		return os.OpenFile(filepath.Join(folder, name), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	}
@@ -45,7 +46,7 @@ func openLogs(folder string, m *masker) (*logs, error) {
 	if err != nil {
 		return nil, errors.Join(err, console.Close())
 	}
-	return &logs{folder: folder, masker: m, consoleFile: console, application: application, scripts: map[string]bool{}}, nil
+	return &logs{folder: folder, masker: m, now: now, consoleFile: console, application: application, scripts: map[string]bool{}}, nil
 }
 
 // console adds text that is masked already.
@@ -62,7 +63,7 @@ func (l *logs) note(format string, args ...any) {
 	line := l.masker.text(fmt.Sprintf(format, args...))
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, err := fmt.Fprintf(l.application, "%s %s\n", time.Now().UTC().Format(time.RFC3339Nano), strings.TrimSpace(line))
+	_, err := fmt.Fprintf(l.application, "%s %s\n", l.now().UTC().Format(time.RFC3339Nano), strings.TrimSpace(line))
 	l.keep(err)
 }
 

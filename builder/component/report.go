@@ -3,6 +3,8 @@ package component
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
+	"strconv"
 	"time"
 )
 
@@ -175,10 +177,31 @@ func (r *engine) detailedStep(step *Step, record *stepRecord) detailedStep {
 		out.Inputs = "[]"
 	}
 	if record.Outputs != nil {
-		out.Outputs = string(compact(r.masker.entries(record.Outputs)))
+		out.Outputs = string(compact(r.shownOutputs(step, record.Outputs)))
 	}
 	if step.Loop != nil {
 		out.Loop = &detailedLoop{Name: step.Loop.Name, Values: append([]string{}, r.masker.any(record.Values).([]string)...)}
+	}
+	return out
+}
+
+// shownOutputs are outputs as the result file has them: text, and numbers where the
+// action says so (inferred of the counts of a nested document).
+func (r *engine) shownOutputs(step *Step, outputs []map[string]string) any {
+	action, ok := r.documents[0].source.actions.find(step.Action)
+	masked := r.masker.entries(outputs)
+	if !ok || len(action.numbers) == 0 {
+		return masked
+	}
+	out := make([]map[string]any, len(masked))
+	for i := range masked {
+		out[i] = map[string]any{}
+		for name, text := range masked[i] {
+			out[i][name] = text
+			if n, err := strconv.Atoi(text); err == nil && slices.Contains(action.numbers, name) {
+				out[i][name] = n
+			}
+		}
 	}
 	return out
 }

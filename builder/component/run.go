@@ -122,7 +122,7 @@ func (r *engine) begin() error {
 	}
 	r.state = state
 	r.masker.add(state.Secrets...)
-	if r.logs, err = openLogs(state.Folder, r.masker); err != nil {
+	if r.logs, err = openLogs(state.Folder, r.masker, r.env.Now); err != nil {
 		return err
 	}
 	// From here on a restart that this run did not ask for is not taken for one that it did.
