@@ -324,7 +324,7 @@ func (r *corpusRun) files(t *testing.T) map[string]string {
 	}
 	if r.logFolder(t) != "" {
 		out["console.log"] = repeated(r.normal(r.log(t, "console.log")))
-		out["detailedoutput.json"] = r.normal(r.log(t, "detailedoutput.json"))
+		out["detailedoutput.json"] = shortened(r.normal(r.log(t, "detailedoutput.json")))
 	}
 	return out
 }
@@ -339,6 +339,23 @@ func (r *corpusRun) normal(text string) string {
 	text = r.replace.Replace(text)
 	text = stampPattern.ReplaceAllString(text, `"$1": "TIME"`)
 	return folderPattern.ReplaceAllString(text, "TOE_TIME_UTC-0_")
+}
+
+// shortened cuts very long texts of JSON, which stays JSON.
+func shortened(text string) string {
+	const most, kept = 8 << 10, 512
+	var out strings.Builder
+	for line := range strings.Lines(text) {
+		if len(line) > most {
+			begin := line[:kept]
+			if i := strings.LastIndexByte(begin, '\\'); i >= 0 { // not inside of an escape
+				begin = strings.TrimRight(begin[:i], `\`)
+			}
+			line = fmt.Sprintf("%s … %d bytes in all%s", begin, len(line), line[strings.LastIndexByte(line, '"'):])
+		}
+		out.WriteString(line)
+	}
+	return out.String()
 }
 
 // repeated writes a line that comes more than ten times in a row once.
