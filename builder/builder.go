@@ -106,6 +106,17 @@ type BootSpec struct {
 	Build string
 	Image Image
 	Disks []int // sizes in GiB of further, empty disks, for tests that want some
+
+	// Prepare runs jobs over the instance's own disk before it boots, with the
+	// network that components have; nil: there are none. An error of it is returned
+	// by Boot as it is.
+	Prepare   func(ctx context.Context, on Runner) error
+	Isolation recipe.Isolation // of Prepare
+}
+
+// Runner runs jobs.
+type Runner interface {
+	Run(ctx context.Context, job component.Job, emit func(component.Event)) (component.Result, error)
 }
 
 // Guest is a running instance of a finished image.
@@ -159,7 +170,8 @@ const (
 	StageClean      Stage = "clean"
 	StageImage      Stage = "image"
 	StageBoot       Stage = "boot"
-	StageTest       Stage = "test" // once per test
+	StagePrepare    Stage = "prepare" // once per test that has to, inside of boot
+	StageTest       Stage = "test"    // once per test
 	StageDistribute Stage = "distribute"
 )
 

@@ -63,6 +63,7 @@ type TestResult struct {
 	Message string // why it failed
 	Steps   int
 	Elapsed time.Duration
+	Scan    *Scan // nil: the test is no scan
 }
 
 // Builder runs builds on one driver. It is safe for concurrent use.
@@ -285,13 +286,8 @@ func (p *pipeline) finish(ctx context.Context, inst Instance) error {
 	})
 }
 
-// runner is what both a build instance and a test guest can do.
-type runner interface {
-	Run(ctx context.Context, job component.Job, emit func(component.Event)) (component.Result, error)
-}
-
 // run runs some phases of one document and turns its failure into the author's.
-func (p *pipeline) run(ctx context.Context, on runner, stage Stage, use recipe.Use, phases ...string) (component.DocumentResult, error) {
+func (p *pipeline) run(ctx context.Context, on Runner, stage Stage, use recipe.Use, phases ...string) (component.DocumentResult, error) {
 	tail := newTail(40, 8<<10)
 	job := component.Job{
 		ID: jobID(p.req.Build, stage, use.Name),
@@ -376,6 +372,7 @@ func (p *pipeline) boot(ctx context.Context) (guest Guest, err error) {
 	err = p.tell.stage(StageBoot, "", func() (EventKind, string, error) {
 		guest, err = p.driver.Boot(ctx, BootSpec{
 			Build: p.req.Build, Image: *p.result.Image, Disks: p.req.Recipe.Infrastructure.TestDisks,
+			Prepare: p.prepares(), Isolation: p.isolation(),
 		})
 		if err != nil {
 			return Failed, "", inStage(err, StageBoot, "", "the test instance did not start")
@@ -393,17 +390,47 @@ func (p *pipeline) boot(ctx context.Context) (guest Guest, err error) {
 	return guest, err
 }
 
+// phasePrepare is a phase of ours, which other engines leave alone: it puts onto
+// the test instance's disk what a test needs and the image must not have.
+const phasePrepare = "prepare"
+
+// prepares is what the tests do before the instance boots; nil when no test does.
+func (p *pipeline) prepares() func(context.Context, Runner) error {
+	uses := slices.DeleteFunc(p.req.Recipe.TestUses(), func(u recipe.Use) bool {
+		return u.Document == nil || !u.Document.HasPhase(phasePrepare)
+	})
+	if len(uses) == 0 {
+		return nil
+	}
+	return func(ctx context.Context, on Runner) error {
+		for _, use := range uses {
+			err := p.tell.stage(StagePrepare, use.Name, func() (EventKind, string, error) {
+				_, err := p.run(ctx, on, StagePrepare, use, phasePrepare)
+				return Succeeded, "", err
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
 // tests runs every test, also after one has failed: their author wants to see all.
 func (p *pipeline) tests(ctx context.Context, guest Guest) error {
 	var first error
 	for _, use := range p.req.Recipe.TestUses() {
 		err := p.tell.stage(StageTest, use.Name, func() (EventKind, string, error) {
 			start := p.now()
-			doc, err := p.run(ctx, guest, StageTest, use, "test")
+			var scan scanReader
+			doc, err := p.run(ctx, scanned{guest, &scan}, StageTest, use, component.PhaseTest)
 			if err != nil && FaultOf(err) != Author {
 				return Failed, "", err
 			}
-			t := TestResult{Name: use.Name, Status: doc.Status, Steps: len(doc.Steps), Elapsed: p.now().Sub(start)}
+			t := TestResult{Name: use.Name, Status: doc.Status, Steps: len(doc.Steps), Elapsed: p.now().Sub(start), Scan: scan.result()}
+			if scan.wrong != "" {
+				p.tell.mark(Warned, StageTest, use.Name, scan.wrong)
+			}
 			if err != nil {
 				var e *Error
 				errors.As(err, &e)

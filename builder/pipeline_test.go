@@ -242,3 +242,48 @@ func TestStopKeepsItsCause(t *testing.T) {
 		t.Errorf("error %v does not carry the cause", err)
 	}
 }
+
+// What a test needs beside the image is put on before the boot, and what it found
+// is in its result, also when it failed.
+func TestScanIsPreparedAndReported(t *testing.T) {
+	r := sample(t)
+	r.Components, r.Tests = nil, []recipe.Use{document(t, "scan", "prepare", "test"), document(t, "http", "test")}
+	for _, fails := range []bool{false, true} {
+		driver, heard := buildertest.New(), []string{}
+		driver.Prints = map[string]string{"scan test": "ingot:scan score 61\ningot:scan failed high root-login Root logs in\ningot:scan what\n"}
+		want := component.Success
+		if fails {
+			driver.Fail["scan test"] = component.Failure{Step: "S", Phase: "test"}
+			want = component.Failed
+		}
+		res, err := builder.New(driver, remembered{}).Build(t.Context(), builder.Request{Build: "1", Recipe: r}, events(&heard))
+		if (err != nil) != fails {
+			t.Fatalf("build: %v", err)
+		}
+		if calls := strings.Join(driver.Calls(), " "); !strings.HasSuffix(calls, "boot run scan prepare login run scan test run http test") {
+			t.Errorf("calls %s", calls)
+		}
+		if !slices.Contains(heard, "prepare scan succeeded") || !slices.Contains(heard, "test scan warned") {
+			t.Errorf("heard %q", heard)
+		}
+		scan := res.Tests[0].Scan
+		if res.Tests[0].Status != want || scan == nil || scan.Score != 61 || len(scan.Failed) != 1 || res.Tests[1].Scan != nil {
+			t.Errorf("tests %+v, scan %+v", res.Tests, scan)
+		}
+	}
+}
+
+func TestFailedPreparationIsTheAuthors(t *testing.T) {
+	r := sample(t)
+	r.Tests = []recipe.Use{document(t, "scan", "prepare", "test")}
+	driver := buildertest.New()
+	driver.Fail["scan prepare"] = component.Failure{Step: "S", Phase: "prepare", Action: "ExecuteBash", Message: "exit status 1"}
+	_, err := builder.New(driver, remembered{}).Build(t.Context(), builder.Request{Build: "1", Recipe: r}, func(builder.Event) {})
+	var e *builder.Error
+	if !errors.As(err, &e) || e.Fault != builder.Author || e.Stage != builder.StagePrepare || e.Name != "scan" {
+		t.Errorf("error %v", err)
+	}
+	if live := driver.Live(); len(live) > 0 {
+		t.Errorf("left alive: %v", live)
+	}
+}

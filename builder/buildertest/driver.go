@@ -28,6 +28,7 @@ type Driver struct {
 	Broken map[string]error             // by call: resolve, launch, put, run, keep, inventory, clean, snapshot, boot, login
 	Flaky  map[string][]error           // by call, as in Broken: how the next ones end
 	Hang   string                       // document whose run ends only with its context
+	Prints map[string]string            // standard output by document name and first phase; else one line
 
 	mu       sync.Mutex
 	revision string
@@ -181,7 +182,13 @@ func (d *Driver) Boot(ctx context.Context, spec builder.BootSpec) (builder.Guest
 	if err := d.begin("guest of " + spec.Build); err != nil {
 		return nil, err
 	}
-	return &guest{Driver: d, build: spec.Build}, nil
+	g := &guest{Driver: d, build: spec.Build}
+	if spec.Prepare != nil {
+		if err := spec.Prepare(ctx, g); err != nil {
+			return nil, errors.Join(err, g.Close(ctx))
+		}
+	}
+	return g, nil
 }
 
 func (d *Driver) run(ctx context.Context, job component.Job, emit func(component.Event)) (component.Result, error) {
@@ -189,7 +196,11 @@ func (d *Driver) run(ctx context.Context, job component.Job, emit func(component
 	if err := d.call("run " + doc.Name + " " + strings.Join(job.Phases, ",")); err != nil {
 		return component.Result{}, err
 	}
-	emit(component.Event{Kind: component.Output, Text: "output of " + doc.Name + "\n", Phase: job.Phases[0], Step: "S"})
+	text, ok := d.Prints[doc.Name+" "+job.Phases[0]]
+	if !ok {
+		text = "output of " + doc.Name + "\n"
+	}
+	emit(component.Event{Kind: component.Output, Stream: "stdout", Text: text, Phase: job.Phases[0], Step: "S"})
 	if d.Hang == doc.Name {
 		<-ctx.Done()
 		return component.Result{}, ctx.Err()

@@ -267,11 +267,22 @@ func guestIsThrowAway(f *fixture) {
 	img := f.snapshot(inst, key)
 	f.close(inst.Close)
 
-	for _, round := range []string{"first", "second"} {
-		guest := f.boot(f.key("boot-"+round), img)
-		got := f.output(guest, f.job("test", "test ! -e /etc/written && echo clean; echo x > /etc/written; ls /dev/vd* /dev/nvme* 2>/dev/null | wc -l"))
-		if !strings.HasPrefix(got, "clean\n") {
-			f.Errorf("%s boot: %q", round, got)
+	for _, round := range []struct {
+		name    string
+		prepare func(context.Context, builder.Runner) error
+		want    string
+	}{
+		{"first", func(_ context.Context, on builder.Runner) error {
+			f.output(on, f.job("build", "echo x > /etc/prepared"))
+			return nil
+		}, "prepared\nclean\n"},
+		{"second", nil, "clean\n"},
+	} {
+		guest := f.bootWith(builder.BootSpec{Build: f.key("boot-" + round.name), Image: img, Prepare: round.prepare, Isolation: f.Isolation})
+		// A machine that was booted only to prepare the disk must not be seen by a test.
+		got := f.output(guest, f.job("test", "[ /etc/machine-id -nt /etc/prepared ] || echo old; test -e /etc/prepared && echo prepared; test ! -e /etc/written && echo clean; echo x > /etc/written"))
+		if got != round.want {
+			f.Errorf("%s boot: %q, want %q", round.name, got, round.want)
 		}
 		f.close(guest.Close)
 	}
@@ -281,8 +292,13 @@ func guestIsThrowAway(f *fixture) {
 // replaced, as the pipeline does it.
 func (f *fixture) boot(build string, img builder.Image) builder.Guest {
 	f.Helper()
+	return f.bootWith(builder.BootSpec{Build: build, Image: img})
+}
+
+func (f *fixture) bootWith(spec builder.BootSpec) builder.Guest {
+	f.Helper()
 	for machine := 1; ; machine++ {
-		guest, err := f.Driver.Boot(f.Context(), builder.BootSpec{Build: build, Image: img})
+		guest, err := f.Driver.Boot(f.Context(), spec)
 		f.must("boot", err)
 		err = guest.WaitLogin(f.Context())
 		if err == nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/seed-6db18919/ingot/builder/local/guest"
 	"github.com/seed-6db18919/ingot/builder/local/mount"
 	"github.com/seed-6db18919/ingot/builder/local/store"
+	"github.com/seed-6db18919/ingot/builder/recipe"
 )
 
 // testGuest is a machine booted from an overlay of a finished image.
@@ -24,7 +25,8 @@ type testGuest struct {
 }
 
 // Boot implements builder.Driver. The machine reaches no network: a test is of the
-// image, and whoever made that has not shown yet what it is.
+// image, and whoever made that has not shown yet what it is. What tests need beside
+// it is put onto its disk before.
 func (d *Driver) Boot(ctx context.Context, spec builder.BootSpec) (builder.Guest, error) {
 	w, err := d.newWorkspace(ctx, spec.Build)
 	if err != nil {
@@ -38,14 +40,13 @@ func (d *Driver) Boot(ctx context.Context, spec builder.BootSpec) (builder.Guest
 }
 
 func (g *testGuest) start(ctx context.Context, d *Driver, spec builder.BootSpec) error {
-	img := spec.Image
-	key, ok := d.store.LayerOf(img.Ref)
+	key, ok := d.store.LayerOf(spec.Image.Ref)
 	if !ok {
-		return fmt.Errorf("%s is no image of this store", img.Ref)
+		return fmt.Errorf("%s is no image of this store", spec.Image.Ref)
 	}
 	var err error
 	if g.lease, err = d.store.Lease(key); err != nil {
-		return fmt.Errorf("image %s: %w", img.ID, err)
+		return fmt.Errorf("image %s: %w", spec.Image.ID, err)
 	}
 	disk := filepath.Join(g.work.dir, "disk.qcow2")
 	if err := d.store.Overlay(ctx, store.NewOverlay{Path: disk, Below: store.Below{Layer: key}, Env: g.work.env()}); err != nil {
@@ -58,6 +59,11 @@ func (g *testGuest) start(ctx context.Context, d *Driver, spec builder.BootSpec)
 	if g.mount, err = mount.Attach(ctx, mount.Spec{Disk: disk, Dir: dir, Env: g.work.env()}); err != nil {
 		return err
 	}
+	if spec.Prepare != nil && spec.Isolation != recipe.VM {
+		if err := spec.Prepare(ctx, containerOver{mount: g.mount, work: g.work, agent: d.agent(false)}); err != nil {
+			return err
+		}
+	}
 	if _, err := d.inject(g.mount, false); err != nil {
 		return err
 	}
@@ -68,6 +74,11 @@ func (g *testGuest) start(ctx context.Context, d *Driver, spec builder.BootSpec)
 		return err
 	}
 	g.mount = nil
+	if spec.Prepare != nil && spec.Isolation == recipe.VM {
+		if err := g.prepareInMachine(ctx, d, disk, spec.Prepare); err != nil {
+			return err
+		}
+	}
 	more, err := g.disks(spec.Disks)
 	if err != nil {
 		return err
@@ -92,6 +103,38 @@ func (g *testGuest) disks(sizes []int) ([]guest.Disk, error) {
 		disks = append(disks, d)
 	}
 	return disks, nil
+}
+
+// prepareInMachine boots the disk for Prepare alone, in a machine with the network
+// that building ones have, and makes it that of a new instance again.
+func (g *testGuest) prepareInMachine(ctx context.Context, d *Driver, disk string, prepare func(context.Context, builder.Runner) error) error {
+	var err error
+	if g.machine, err = d.startMachine(ctx, g.work, guest.Spec{Disk: disk, Network: guest.Outbound}); err != nil {
+		return err
+	}
+	if err := prepare(ctx, g); err != nil {
+		return err
+	}
+	if err := g.machine.powerOff(ctx); err != nil {
+		return err
+	}
+	g.machine = nil
+	dir, err := g.work.folder("mount-2")
+	if err != nil {
+		return err
+	}
+	// A machine has written to the disk as it liked.
+	if g.mount, err = mount.Attach(ctx, mount.Spec{Disk: disk, Dir: dir, Env: g.work.env(), Check: true}); err != nil {
+		return err
+	}
+	if err := cleanUp(g.mount, ""); err != nil {
+		return err
+	}
+	if err := g.mount.Detach(ctx); err != nil {
+		return err
+	}
+	g.mount = nil
+	return nil
 }
 
 // WaitLogin implements builder.Guest.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/inventory"
+	"github.com/seed-6db18919/ingot/builder/local/mount"
 	"github.com/seed-6db18919/ingot/builder/sanitize"
 )
 
@@ -28,12 +29,17 @@ func (i *instance) Clean(ctx context.Context) error {
 	if err := i.mounted(ctx); err != nil {
 		return err
 	}
-	root, err := os.OpenRoot(i.mount.Root())
+	return cleanUp(i.mount, i.spec.WorkingDir)
+}
+
+// cleanUp makes a mounted disk that of an image again.
+func cleanUp(m *mount.Mount, workingDir string) error {
+	root, err := os.OpenRoot(m.Root())
 	if err != nil {
 		return atStage(builder.StageClean, "the image could not be opened", err)
 	}
 	defer root.Close()
-	if _, err := sanitize.Clean(root, sanitize.Options{WorkingDir: i.spec.WorkingDir}); err != nil {
+	if _, err := sanitize.Clean(root, sanitize.Options{WorkingDir: workingDir}); err != nil {
 		return atStage(builder.StageClean, "what must not be in an image could not be removed", err)
 	}
 	return nil

@@ -54,12 +54,24 @@ func (i *instance) Run(ctx context.Context, job component.Job, emit func(compone
 	if err := i.mounted(ctx); err != nil {
 		return component.Result{}, err
 	}
-	spec := container.Spec{Root: i.mount.Root(), Agent: i.d.agent(i.spec.AWS), Env: i.work.env()}
+	return containerOver{mount: i.mount, work: i.work, agent: i.d.agent(i.spec.AWS)}.Run(ctx, job, emit)
+}
+
+// containerOver runs jobs in a container over a mounted disk.
+type containerOver struct {
+	mount *mount.Mount
+	work  *workspace
+	agent string
+}
+
+// Run implements builder.Runner.
+func (c containerOver) Run(ctx context.Context, job component.Job, emit func(component.Event)) (component.Result, error) {
+	spec := container.Spec{Root: c.mount.Root(), Agent: c.agent, Env: c.work.env()}
 	var err error
-	if spec.State, err = i.work.folder("state"); err != nil {
+	if spec.State, err = c.work.folder("state"); err != nil {
 		return component.Result{}, err
 	}
-	if spec.Logs, err = i.work.folder("log"); err != nil {
+	if spec.Logs, err = c.work.folder("log"); err != nil {
 		return component.Result{}, err
 	}
 	result, err := container.Run(ctx, spec, job, emit)
