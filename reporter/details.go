@@ -48,7 +48,11 @@ func summaryText(b Build, now time.Time) string {
 	case b.State == Errored:
 		return "stopped by an error that is not the recipe's"
 	case b.State == Succeeded:
-		return testsText(b.Tests) + ", " + Elapsed(b.Duration(now))
+		text := testsText(b.Tests)
+		if scans := scanText(b); scans != "" {
+			text += ", " + scans
+		}
+		return text + ", " + Elapsed(b.Duration(now))
 	default:
 		return string(b.State)
 	}
@@ -61,6 +65,7 @@ func detail(b told, limit budget) string {
 	}
 	writeFindings(&out, b.Findings, limit)
 	writeTests(&out, b.Tests, limit)
+	writeScans(&out, b.Build, limit)
 	if b.Image != nil && b.PreviousImage != nil {
 		writePackages(&out, b, limit)
 	}

@@ -24,6 +24,8 @@ func StageLabel(stage string) string {
 		return "Image"
 	case "boot":
 		return "Boot"
+	case "prepare":
+		return "Prepare test"
 	case "test":
 		return "Test"
 	case "distribute":

@@ -85,6 +85,7 @@ type Build struct {
 	Tests           []Test    `json:"tests,omitempty"`
 	Image           *Image    `json:"image,omitempty"`
 	PreviousImage   *Image    `json:"previousImage,omitempty"` // of the last release
+	PreviousTests   []Test    `json:"previousTests,omitempty"` // likewise
 	Failure         *Failure  `json:"failure,omitempty"`
 	Created         time.Time `json:"created"`
 	Started         time.Time `json:"started,omitzero"`  // zero until then
@@ -133,6 +134,7 @@ type Test struct {
 	Steps    int           `json:"steps"`
 	Duration time.Duration `json:"durationNanoseconds"`
 	Reused   bool          `json:"reused"` // the outcome of an earlier run under the same test key
+	Scan     *Scan         `json:"scan,omitempty"`
 }
 
 // Image is a finished image.

@@ -30,6 +30,20 @@ func succeeded() Build {
 	}
 }
 
+// scanned is a hardened image whose author has broken a rule or two.
+func scanned() Build {
+	b := succeeded()
+	b.ID, b.Recipe = 46, "hardened"
+	const profile = "anssi_bp28_enhanced, data 0.1.76"
+	umask := Rule{"accounts_umask_etc_profile", "medium", "Ensure the Default umask is Set Correctly in /etc/profile"}
+	b.Tests = append(b.Tests, Test{Name: "compliance-scan", State: "succeeded", Steps: 2, Duration: 40 * time.Second, Scan: &Scan{
+		Profile: profile, Score: 88.4, Passed: 230,
+		Failed: []Rule{{"sudo_add_noexec", "high", "NOEXEC"}, {"sshd_disable_root_login", "medium", "Disable SSH Root Login"}, umask, {"timer_logrotate_enabled", "low", ""}},
+	}})
+	b.PreviousTests = []Test{{Name: "compliance-scan", State: "succeeded", Scan: &Scan{Profile: profile, Score: 61.9, Passed: 180, Failed: []Rule{umask}}}}
+	return b
+}
+
 func failed() Build {
 	b := succeeded()
 	b.ID, b.Recipe, b.State = 42, "database", Failed
@@ -76,10 +90,11 @@ func hostileBuild(text string) Build {
 	return Build{
 		ID: 45, Repository: text, CodeHost: text, Ref: text, Commit: text, Title: text, Author: text,
 		Recipe: text, RecipePath: text, Version: text, PreviousVersion: text + "0", Why: []string{text}, State: Failed,
-		Findings: []Finding{{File: text, Line: 1, Column: 2, Excerpt: text, Message: text, Expected: text, Blocking: true}},
-		Stages:   []Stage{{Stage: "build", Name: text, State: "failed", Step: text, Text: text}},
-		Tests:    []Test{{Name: text, State: "failed", Message: text}},
-		Image:    image(text, 1, Package{text, text, text}), PreviousImage: image(text, 2, Package{"x", text, text}, Package{text, "1", text}),
+		Findings:      []Finding{{File: text, Line: 1, Column: 2, Excerpt: text, Message: text, Expected: text, Blocking: true}},
+		Stages:        []Stage{{Stage: "build", Name: text, State: "failed", Step: text, Text: text}},
+		Tests:         []Test{{Name: text, State: "failed", Message: text, Scan: &Scan{Profile: text, Score: 1, Failed: []Rule{{text, text, text}}}}},
+		PreviousTests: []Test{{Name: text, Scan: &Scan{Profile: text, Score: 2}}},
+		Image:         image(text, 1, Package{text, text, text}), PreviousImage: image(text, 2, Package{"x", text, text}, Package{text, "1", text}),
 		Failure: &Failure{Stage: text, Name: text, Step: text, Reason: text, Hint: text, Output: text, Replay: text},
 		Started: noon, Finished: noon,
 	}
@@ -94,7 +109,7 @@ func bigBuild(id int64, n int) Build {
 		name := fmt.Sprintf("package-%05d", i)
 		b.Image.Packages = append(b.Image.Packages, Package{name, "2", "amd64"}, Package{"new-" + name, "1", "all"})
 		b.PreviousImage.Packages = append(b.PreviousImage.Packages, Package{name, "1", "amd64"}, Package{"old-" + name, "1", "all"})
-		b.Tests = append(b.Tests, Test{Name: name, State: "failed", Message: strings.Repeat("wrong ", 50)})
+		b.Tests = append(b.Tests, Test{Name: name, State: "failed", Message: strings.Repeat("wrong ", 50), Scan: &Scan{Failed: []Rule{{name, "low", strings.Repeat("rule ", 50)}}}})
 		b.Findings = append(b.Findings, Finding{File: name, Message: strings.Repeat("odd ", 50), Excerpt: "x: y"})
 		b.Why = append(b.Why, name+" changed")
 	}

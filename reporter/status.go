@@ -119,6 +119,8 @@ func stageText(stage string) string {
 		return "making the image"
 	case "boot":
 		return "booting the image"
+	case "prepare":
+		return "preparing the test"
 	case "test":
 		return "testing"
 	case "distribute":
@@ -184,6 +186,9 @@ func succeededText(b Build, now time.Time) string {
 		parts = append(parts, "distributed")
 	default:
 		parts = append(parts, testsText(b.Tests))
+		if scans := scanText(b); scans != "" {
+			parts = append(parts, scans)
+		}
 	}
 	return strings.Join(append(parts, Elapsed(b.Duration(now))), " · ")
 }

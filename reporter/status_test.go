@@ -36,6 +36,7 @@ func TestStatusOf(t *testing.T) {
 		{"long image id", with(succeeded(), func(b *Build) { b.Image = image("img-"+strings.Repeat("3f9a", 16), 1) }), StatusSuccess, "img-3f9a3f9a… · 2 tests passed · 17 s"},
 		{"released", with(succeeded(), func(b *Build) { b.Image.Name = "web-server/1.4.0/3" }), StatusSuccess, "web-server/1.4.0/3 · img-3f9a1c2b4d5e · 2 tests passed · 17 s"},
 		{"one test", with(succeeded(), func(b *Build) { b.Tests = b.Tests[:1] }), StatusSuccess, "img-3f9a1c2b4d5e · 1 test passed · 17 s"},
+		{"scan", scanned(), StatusSuccess, "img-3f9a1c2b4d5e · 3 tests passed · score 61 → 88, 3 rules got worse · 17 s"},
 		{"no tests", with(succeeded(), func(b *Build) { b.Tests = nil }), StatusSuccess, "img-3f9a1c2b4d5e · no tests · 17 s"},
 		{"skipped", with(succeeded(), func(b *Build) { b.Tests[0].State = "skipped" }), StatusSuccess, "img-3f9a1c2b4d5e · 1 test passed, 1 skipped · 17 s"},
 		{"distributed", with(succeeded(), func(b *Build) { b.Action = ActionDistribute }), StatusSuccess, "img-3f9a1c2b4d5e · distributed · 17 s"},

@@ -219,7 +219,7 @@ func (t tests) TestsByKey(ctx context.Context, key string) ([]builder.TestResult
 	}
 	out := make([]builder.TestResult, len(known))
 	for i, k := range known {
-		out[i] = builder.TestResult{Name: k.Name, Status: component.Success, Message: k.Message, Steps: k.Steps, Elapsed: k.Duration}
+		out[i] = builder.TestResult{Name: k.Name, Status: component.Success, Message: k.Message, Steps: k.Steps, Elapsed: k.Duration, Scan: scanFrom(k.Scan)}
 		if k.State == "skipped" {
 			out[i].Status = component.Skipped
 		}
@@ -238,7 +238,31 @@ func testsOf(result builder.Result) []reporter.Test {
 		case !t.Status.OK():
 			state = "failed"
 		}
-		out[i] = reporter.Test{Name: t.Name, State: state, Message: t.Message, Steps: t.Steps, Duration: t.Elapsed, Reused: result.TestsReused}
+		out[i] = reporter.Test{Name: t.Name, State: state, Message: t.Message, Steps: t.Steps, Duration: t.Elapsed, Reused: result.TestsReused, Scan: scanOf(t.Scan)}
+	}
+	return out
+}
+
+// scanOf is a scan in the reporter's words.
+func scanOf(s *builder.Scan) *reporter.Scan {
+	if s == nil {
+		return nil
+	}
+	out := &reporter.Scan{Profile: s.Profile, Score: s.Score, Passed: s.Passed, Omitted: s.Omitted}
+	for _, r := range s.Failed {
+		out.Failed = append(out.Failed, reporter.Rule(r))
+	}
+	return out
+}
+
+// scanFrom is the way back.
+func scanFrom(s *reporter.Scan) *builder.Scan {
+	if s == nil {
+		return nil
+	}
+	out := &builder.Scan{Profile: s.Profile, Score: s.Score, Passed: s.Passed, Omitted: s.Omitted}
+	for _, r := range s.Failed {
+		out.Failed = append(out.Failed, builder.Rule(r))
 	}
 	return out
 }

@@ -167,3 +167,14 @@ func releaseBefore(ctx context.Context, q querier, repository, recipe string, bu
 	}
 	return &image, nil
 }
+
+// testsBefore returns the tests of the last release by a build older than one.
+func testsBefore(ctx context.Context, q querier, repository, recipe string, build int64) ([]reporter.Test, error) {
+	text, found, err := one(ctx, q, value[string],
+		"SELECT b.tests FROM releases AS r JOIN builds AS b ON b.id = r.build"+
+			" WHERE r.repository = $1 AND r.recipe = $2 AND r.build < $3 ORDER BY r.build DESC LIMIT 1", repository, recipe, build)
+	if err != nil || !found {
+		return nil, err
+	}
+	return list[reporter.Test](text)
+}

@@ -102,7 +102,10 @@ func (l *Ledger) complete(ctx context.Context, b *buildRow) (err error) {
 	if b.Stages, err = stagesOf(ctx, l.db, b.ID); err != nil {
 		return err
 	}
-	if b.PreviousImage, err = releaseBefore(ctx, l.db, b.Repository, b.Recipe, b.ID); err != nil || b.image == "" {
+	if b.PreviousImage, err = releaseBefore(ctx, l.db, b.Repository, b.Recipe, b.ID); err != nil {
+		return err
+	}
+	if b.PreviousTests, err = testsBefore(ctx, l.db, b.Repository, b.Recipe, b.ID); err != nil || b.image == "" {
 		return err
 	}
 	image, found, err := one(ctx, l.db, scanImage,

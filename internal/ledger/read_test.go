@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -152,6 +153,39 @@ func TestCounts(t *testing.T) {
 		c, err := l.Counts(t.Context())
 		if err != nil || c.Builds[reporter.Queued] != 2 || c.OldestQueued.IsZero() || c.ReportsWaiting != 3 || c.ReportsFailing != 0 {
 			t.Errorf("got %+v, %v", c, err)
+		}
+	})
+}
+
+func TestTestsOfTheLastReleaseStandBesideThoseOfABuild(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, open func(...func(*ledger.Options)) *ledger.Ledger) {
+		l := open()
+		start(t, l, ledger.Workers{Build: func(ctx context.Context, b reporter.Build) (ledger.Outcome, error) {
+			o, err := succeed(ctx, b)
+			o.Tests = []reporter.Test{{Name: "scan", State: "succeeded", Scan: &reporter.Scan{
+				Profile: "p", Score: 60 + float64(b.ID), Failed: []reporter.Rule{{ID: "r", Severity: "high", Title: "Rule"}},
+			}}}
+			return o, err
+		}})
+		one := accept(t, l, ledger.Acceptance{Source: source(1), Builds: []ledger.NewBuild{building("web")}})[0]
+		final(t, l, one)
+		candidate := building("web")
+		candidate.Release = false
+		two := accept(t, l, ledger.Acceptance{Source: source(2), Old: commit(1), Builds: []ledger.NewBuild{candidate}})[0]
+		final(t, l, two)
+		three := accept(t, l, ledger.Acceptance{Source: source(3), Old: commit(2), Builds: []ledger.NewBuild{building("web")}})[0]
+		final(t, l, three)
+
+		first, err := l.Build(t.Context(), one)
+		if err != nil || len(first.PreviousTests) != 0 {
+			t.Errorf("before the first release: %+v, %v", first.PreviousTests, err)
+		}
+		last, err := l.Build(t.Context(), three)
+		if err != nil || len(last.PreviousTests) != 1 || last.PreviousTests[0].Scan == nil {
+			t.Fatalf("before the second: %+v, %v", last.PreviousTests, err)
+		}
+		if then, now := last.PreviousTests[0].Scan, last.Tests[0].Scan; then.Score != 61 || now.Score != 63 || then.Failed[0].Title != "Rule" {
+			t.Errorf("scans %+v and %+v", then, now)
 		}
 	})
 }

@@ -14,6 +14,7 @@ const (
 	shownFindings = 100
 	shownPackages = 300
 	shownTests    = 500
+	shownRules    = 200
 )
 
 // buildView is the page of one build.
@@ -32,6 +33,7 @@ type buildView struct {
 	Hidden   int // findings that are not shown
 	Stages   []stageRow
 	TestRows []testRow
+	Scans    []scanView
 	Packages *packagesView
 	Waiting  string // why there is nothing to see yet
 	Log      logView
@@ -73,6 +75,19 @@ type testRow struct {
 	Note        string
 }
 
+// scanView is what a scanner found.
+type scanView struct {
+	Test, Profile, Summary string
+	Lists                  []ruleList
+}
+
+// ruleList is a folded list of rules.
+type ruleList struct {
+	Title  string
+	Rules  []reporter.Rule
+	Hidden int
+}
+
 type packagesView struct {
 	Summary string
 	Against string
@@ -93,6 +108,7 @@ func (h *handler) buildView(b reporter.Build) *buildView {
 		Failure:  failureOf(b),
 		Stages:   stageRows(b, now),
 		TestRows: testRows(b.Tests),
+		Scans:    scansOf(b),
 		Waiting:  waitingText(b),
 		Check:    b.Action == reporter.ActionCheck && len(b.Stages) == 0,
 		Server:   now.UnixMilli(),
@@ -289,6 +305,28 @@ func testRows(tests []reporter.Test) []testRow {
 		rows = append(rows, row)
 	}
 	return rows
+}
+
+func scansOf(b reporter.Build) []scanView {
+	var views []scanView
+	for _, c := range reporter.ScanChanges(b) {
+		v := scanView{Test: reporter.Line(c.Test, 100), Profile: reporter.Line(c.Now.Profile, 200), Summary: c.Text()}
+		v.add("got worse", c.Worse, 0)
+		v.add("failed", c.Now.Failed, c.Now.Omitted)
+		views = append(views, v)
+	}
+	return views
+}
+
+func (v *scanView) add(what string, rules []reporter.Rule, omitted int) {
+	if len(rules) == 0 {
+		return
+	}
+	list := ruleList{Title: reporter.Count(len(rules)+omitted, "rule") + " " + what, Hidden: omitted + max(0, len(rules)-shownRules)}
+	for _, r := range rules[:min(shownRules, len(rules))] {
+		list.Rules = append(list.Rules, reporter.Rule{ID: reporter.Line(r.ID, 120), Severity: reporter.Line(r.Severity, 20), Title: reporter.Line(r.Title, 200)})
+	}
+	v.Lists = append(v.Lists, list)
 }
 
 func packagesOf(b reporter.Build) *packagesView {

@@ -16,6 +16,7 @@ func Summary(b reporter.Build, o Options) string {
 	p.headline(b)
 	p.image(b)
 	p.tests(b.Tests)
+	p.scans(b)
 	p.times(b.Stages)
 	p.findings(b.Findings)
 	if b.Failure != nil {
@@ -91,6 +92,26 @@ func (p *page) tests(tests []reporter.Test) {
 			note = "as tested before"
 		}
 		p.entry(first(i, "tests"), mark, span{normal, pad(reporter.Line(t.Name, 60), names)}, span{dim, "  " + note}, span{red, strings.TrimRight("  "+reporter.Line(t.Message, 300), " ")})
+	}
+}
+
+// shownRules is how many of a list of rules a summary shows.
+const shownRules = 10
+
+// scans shows what scanners found: the rules that got worse, or else those that failed.
+func (p *page) scans(b reporter.Build) {
+	for i, c := range reporter.ScanChanges(b) {
+		p.entry(first(i, "scans"), span{normal, reporter.Line(c.Test, 60) + ": " + c.Text()}, span{dim, "  " + reporter.Line(c.Now.Profile, 100)})
+		rules, more := c.Worse, 0
+		if c.Before == nil {
+			rules, more = c.Now.Failed, c.Now.Omitted
+		}
+		for _, r := range rules[:min(shownRules, len(rules))] {
+			p.entry("", span{yellow, "  " + reporter.Line(r.Severity, 20) + " "}, span{normal, reporter.Line(r.ID, 100)}, span{dim, "  " + reporter.Line(r.Title, 200)})
+		}
+		if more += max(0, len(rules)-shownRules); more > 0 {
+			p.entry("", span{dim, fmt.Sprintf("  and %d more", more)})
+		}
 	}
 }
 

@@ -204,7 +204,7 @@ func FuzzNothingHostileReachesTheTerminal(f *testing.F) {
 		b := sample()
 		b.State, b.Recipe, b.Version, b.Title = reporter.Failed, name, text, text
 		b.Image = &reporter.Image{ID: text, Name: name, Recipe: name, Version: text, OS: text}
-		b.Tests = []reporter.Test{{Name: name, State: text, Message: text}}
+		b.Tests = []reporter.Test{{Name: name, State: text, Message: text, Scan: &reporter.Scan{Profile: text, Failed: []reporter.Rule{{ID: text, Severity: text, Title: text}}}}}
 		b.Findings = []reporter.Finding{{File: name, Message: text, Expected: text, Excerpt: text}}
 		b.Failure = &reporter.Failure{Stage: name, Name: name, Step: text, Reason: text, Hint: text, Output: text, Replay: text}
 		shown := plain.String() + Summary(b, Options{}) + BuildsTable([]reporter.Build{b}, noon, Options{}) + ImagesTable([]reporter.Image{*b.Image}, noon, Options{})
@@ -247,7 +247,14 @@ func TestSummary(t *testing.T) {
 	errored := failedSample()
 	errored.State, errored.Findings = reporter.Errored, nil
 	cancelled := reporter.Build{Recipe: "bastion", State: reporter.Cancelled}
-	golden(t, "summary.txt", Summary(sample(), Options{})+Summary(failedSample(), Options{})+Summary(errored, Options{})+Summary(cancelled, Options{}))
+	scanned := sample()
+	scanned.Recipe = "hardened"
+	scan := &reporter.Scan{Profile: "anssi_bp28_enhanced, data 0.1.76", Score: 88, Passed: 230}
+	for i := range shownRules + 2 {
+		scan.Failed = append(scan.Failed, reporter.Rule{ID: fmt.Sprintf("rule_%d", i), Severity: "medium", Title: "A rule"})
+	}
+	scanned.Tests = append(scanned.Tests, reporter.Test{Name: "compliance-scan", State: "succeeded", Scan: scan})
+	golden(t, "summary.txt", Summary(sample(), Options{})+Summary(scanned, Options{})+Summary(failedSample(), Options{})+Summary(errored, Options{})+Summary(cancelled, Options{}))
 	if got := Summary(sample(), Options{Color: true}); !strings.Contains(got, "\x1b[32m✓ \x1b[0m\x1b[1mweb-server 1.4.0\x1b[0m") {
 		t.Errorf("no colours: %q", got)
 	}
