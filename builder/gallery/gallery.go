@@ -2,7 +2,8 @@
 // recipes that name a component instead of a file.
 //
 // A document lies in gallery/<name>/<x.y.z>.yaml and is never changed once it was
-// released: a new version is a new file. Names and parameters are those of the
+// released: a new version is a new file. Beside it may lie example.yaml, the part
+// of a recipe that shows its use on the page docs/gallery.md. Names and parameters are those of the
 // managed components of EC2 Image Builder where there is one of that purpose.
 // What a document does is its own business; this package only finds it.
 package gallery
@@ -18,6 +19,8 @@ import (
 
 	"github.com/seed-6db18919/ingot/internal/yamldoc"
 )
+
+//go:generate go test -run TestPageIsFresh -update .
 
 //go:embed gallery
 var documents embed.FS

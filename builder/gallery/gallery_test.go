@@ -1,8 +1,16 @@
 package gallery
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
 	"os/exec"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +18,8 @@ import (
 
 	"github.com/seed-6db18919/ingot/builder/component"
 )
+
+type parameters map[string]string
 
 // given are values for the parameters that have no default.
 func given(d *component.Document) map[string]string {
@@ -100,18 +110,24 @@ func TestScriptsHaveNoSyntaxErrors(t *testing.T) {
 }
 
 // run runs phases of a document on this machine.
-func run(t *testing.T, name, phase string, parameters map[string]string) (component.Result, string) {
+func run(t *testing.T, name, phase string, given parameters) (component.Result, string) {
+	t.Helper()
+	return runIn(t, component.Env{}, name, phase, given)
+}
+
+func runIn(t *testing.T, env component.Env, name, phase string, given parameters) (component.Result, string) {
 	t.Helper()
 	_, _, text, err := New().Component(name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
+	env.Root = dir
 	var printed strings.Builder
 	result, err := component.Run(t.Context(), component.Job{
 		ID: "gallery", Phases: []string{phase}, WorkingDir: dir,
-		Documents: []component.JobDocument{{Name: name, Path: name, Text: string(text), Parameters: parameters}},
-	}, component.Env{Root: dir}, func(e component.Event) {
+		Documents: []component.JobDocument{{Name: name, Path: name, Text: string(text), Parameters: given}},
+	}, env, func(e component.Event) {
 		if e.Kind == component.Output {
 			printed.WriteString(e.Text)
 		}
@@ -192,12 +208,64 @@ func TestComponentFindsVersions(t *testing.T) {
 func TestListeningPortsTest(t *testing.T) {
 	port, close := listen(t)
 	defer close()
-	result, printed := run(t, "listening-ports-test", "test", map[string]string{"AllowedPorts": "1"})
+	result, printed := run(t, "listening-ports-test", "test", parameters{"AllowedPorts": "1"})
 	if result.Status != component.Failed || !strings.Contains(printed, "tcp/"+port+" is open and was not declared") {
 		t.Errorf("%+v\n%s", result.Failure, printed)
 	}
-	_, printed = run(t, "listening-ports-test", "test", map[string]string{"AllowedPorts": "22," + port})
+	_, printed = run(t, "listening-ports-test", "test", parameters{"AllowedPorts": "22," + port})
 	if !strings.Contains(printed, "tcp/"+port+" is open, as declared.") {
 		t.Error(printed)
+	}
+}
+
+// bucket is an object store in memory: what a component makes of an object does not
+// depend on where that was kept.
+type bucket map[component.Object]string
+
+func (b bucket) Open(_ context.Context, o component.Object) (io.ReadCloser, error) {
+	content, ok := b[o]
+	if !ok {
+		return nil, fmt.Errorf("%s of account %q: access denied", o, o.Owner)
+	}
+	return io.NopCloser(strings.NewReader(content)), nil
+}
+
+func (b bucket) List(context.Context, component.Object, int) ([]string, error) {
+	return nil, errors.New("nobody lists")
+}
+
+func (b bucket) Put(context.Context, component.Object, *os.File) error {
+	return errors.New("nobody writes")
+}
+
+func TestDownloadS3File(t *testing.T) {
+	const hello = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824" // of the five letters
+	objects := bucket{{Bucket: "artifacts", Key: "a/tool", Owner: ""}: "hello", {Bucket: "artifacts", Key: "a/tool", Owner: "123456789012"}: "hello"}
+	for name, test := range map[string]struct {
+		change parameters
+		reason string // empty: it succeeds
+	}{
+		"any owner":     {},
+		"one owner":     {change: parameters{"BucketOwner": "123456789012", "Checksum": strings.ToUpper(hello)}},
+		"another owner": {change: parameters{"BucketOwner": "999999999999"}, reason: "access denied"},
+		"no checksum":   {change: parameters{"Checksum": ""}, reason: "give the 64 digits that sha256sum prints"},
+		"another file":  {change: parameters{"Checksum": strings.Repeat("0", 64)}, reason: "the object has changed, or Checksum is of another one"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "new folder", "tool")
+			given := parameters{"SourceUri": "s3://artifacts/a/tool", "Destination": file, "Checksum": hello, "FileMode": "0755"}
+			maps.Copy(given, test.change)
+			result, printed := runIn(t, component.Env{Objects: objects}, "download-s3-file-linux", "build", given)
+			info, err := os.Stat(file)
+			if test.reason == "" {
+				if result.Status != component.Success || err != nil || info.Mode() != 0o755 {
+					t.Errorf("%+v, %v, %v\n%s", result.Failure, info, err, printed)
+				}
+				return
+			}
+			if result.Status != component.Failed || !strings.Contains(printed+result.Failure.Message, test.reason) || !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s: %+v, %v\n%s", result.Status, result.Failure, err, printed)
+			}
+		})
 	}
 }
