@@ -77,6 +77,37 @@ func TestBuildGoesThroughAllStages(t *testing.T) {
 	}
 }
 
+// asked remembers what the driver was asked to launch.
+type asked struct {
+	*buildertest.Driver
+	spec builder.LaunchSpec
+}
+
+func (a *asked) Launch(ctx context.Context, spec builder.LaunchSpec) (builder.Instance, error) {
+	a.spec = spec
+	return a.Driver.Launch(ctx, spec)
+}
+
+// An instance reaches AWS when a document that runs on it needs that, wherever in
+// the recipe it stands; tests run in another instance.
+func TestInstancesReachAWSWhereADocumentNeedsIt(t *testing.T) {
+	needy := document(t, "needy", "build")
+	needy.Text = []byte(strings.Replace(string(needy.Text), `"true"`, `"echo {{ aws:ssm:/x }}"`, 1))
+	for want, change := range map[bool]func(*recipe.Recipe){
+		true:  func(r *recipe.Recipe) { r.Components = append(r.Components, needy) },
+		false: func(r *recipe.Recipe) { r.Tests = append(r.Tests, needy) },
+	} {
+		driver, r := &asked{Driver: buildertest.New()}, sample(t)
+		change(r)
+		if _, err := builder.New(driver, remembered{}).Build(t.Context(), builder.Request{Build: "1", Recipe: r}, func(builder.Event) {}); err != nil {
+			t.Fatal(err)
+		}
+		if driver.spec.AWS != want {
+			t.Errorf("asked for AWS: %v, want %v", driver.spec.AWS, want)
+		}
+	}
+}
+
 func TestNothingIsDoneTwice(t *testing.T) {
 	driver, memory := buildertest.New(), remembered{}
 	b := builder.New(driver, memory)

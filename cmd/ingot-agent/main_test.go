@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"net"
 	"os"
@@ -78,6 +79,19 @@ func testRun(t *testing.T, program string) {
 		if err != nil || result.Status != want {
 			t.Errorf("%s: %+v, %v", commands, result, err)
 		}
+	}
+	// A failure that the document ignores is a success for whoever asks the program.
+	ignored := job("exit 2")
+	ignored.LogDir, ignored.StateDir = t.TempDir(), t.TempDir()
+	ignored.Documents[0].Text = strings.Replace(ignored.Documents[0].Text, "action:", "onFailure: Ignore, action:", 1)
+	text, err := json.Marshal(ignored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := exec.CommandContext(ctx, program, "run")
+	plain.Stdin = bytes.NewReader(text)
+	if out, err := plain.CombinedOutput(); err != nil || !bytes.Contains(out, []byte("ignoredFailure")) {
+		t.Errorf("an ignored failure: %v\n%s", err, out)
 	}
 	j := job("exit 194")
 	j.LogDir, j.StateDir = t.TempDir(), t.TempDir()
