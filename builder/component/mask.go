@@ -180,27 +180,41 @@ func (s *stream) undecided() int {
 }
 
 // outsideSecrets moves a cut that falls into a secret behind it, or before it
-// where the rest is not certain yet.
+// where the rest is not certain yet. Secrets are looked for from the left, as the
+// masker does: where one overlaps another or itself, the first counts.
 func (s *stream) outsideSecrets(n, safe int) int {
-	if n == 0 {
-		return 0
-	}
-	for moved := true; moved; {
-		moved = false
-		for _, secret := range s.masker.secrets {
-			from := max(0, n-len(secret)+1)
-			to := min(len(s.held), n+len(secret)-1)
-			i := bytes.Index(s.held[from:to], []byte(secret))
-			if i < 0 {
-				continue
-			}
-			if start, stop := from+i, from+i+len(secret); start < n && n < stop {
-				n, moved = stop, true
-				if stop > safe {
-					return start
-				}
-			}
+	found := make(finds, len(s.masker.secrets))
+	for at := 0; at < n; {
+		start, stop := found.next(s.masker.secrets, s.held, at)
+		switch {
+		case start < 0 || start >= n:
+			return n
+		case stop > safe:
+			return start
 		}
+		n, at = max(n, stop), stop
 	}
 	return n
+}
+
+// finds remembers for each secret where a text has it next, so that the text is gone
+// through once; 0 stands for a place that was not looked for, 1 for the first.
+type finds []int
+
+// next finds the first secret from a place on; of several that begin there the
+// longest, which comes first. start is negative where there is none.
+func (f finds) next(secrets []string, text []byte, from int) (start, stop int) {
+	start = -1
+	for k, secret := range secrets {
+		if f[k] <= from {
+			f[k] = len(text) + 1
+			if i := bytes.Index(text[from:], []byte(secret)); i >= 0 {
+				f[k] = from + i + 1
+			}
+		}
+		if at := f[k] - 1; at < len(text) && (start < 0 || at < start) {
+			start, stop = at, at+len(secret)
+		}
+	}
+	return start, stop
 }
