@@ -54,9 +54,25 @@ func newPrefix(t *testing.T) *prefix {
 func (p *prefix) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, wineProgram, args...)
 	cmd.Env = p.environ()
-	// Services of Windows outlive the program that needed them, and have its output.
-	cmd.WaitDelay = 5 * time.Second
 	return cmd
+}
+
+// output runs a command to its end. It is a file that takes what is printed: services
+// of Windows outlive the program that needed them, and would hold a pipe open.
+func (p *prefix) output(t *testing.T, cmd *exec.Cmd) ([]byte, error) {
+	t.Helper()
+	f, err := os.CreateTemp(p.home, "output")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	cmd.Stdout, cmd.Stderr = f, f
+	runErr := cmd.Run()
+	out, err := os.ReadFile(f.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out, runErr
 }
 
 // environ leaves out what would tie the prefix to whoever runs the tests: a
@@ -72,8 +88,7 @@ func (p *prefix) environ() []string {
 // must runs a command that says something only when it fails.
 func (p *prefix) must(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
-	out, err := cmd.CombinedOutput()
-	if err != nil && !errors.Is(err, exec.ErrWaitDelay) {
+	if out, err := p.output(t, cmd); err != nil {
 		t.Fatalf("%s: %v\n%s", strings.Join(cmd.Args, " "), err, out)
 	}
 }

@@ -38,7 +38,7 @@ func TestPackagesOnWindows(t *testing.T) {
 			cmd := p.command(ctx, program, "-test.v", "-test.run=^TestWindows", "-test.timeout="+suiteLimit.String())
 			cmd.Dir = t.TempDir()
 			cmd.Env = append(cmd.Env, fixtures...)
-			out, err := cmd.CombinedOutput()
+			out, err := p.output(t, cmd)
 			retell(t, out, err)
 		})
 	}
