@@ -289,6 +289,7 @@ func TestWindowsInstallerPackages(t *testing.T) {
 	run := func(steps string) *bench {
 		b := newBench(t, oneStep(steps))
 		b.tools("powershell.exe")
+		b.env.Objects = &buckets{objects: map[string]string{"s3://acme/sample.msi": string(text)}}
 		b.write("signature", "NotSigned\r\nThe file is not signed.\r\n")
 		b.write("my package.msi", string(text))
 		return b
@@ -321,12 +322,12 @@ properties: {COMPANYNAME: '"Acme Widgets"'}
 		t.Errorf("after it was removed: %v, %q", file, company)
 	}
 
-	// By http, with a restart that the package asks for, or that the document does.
+	// By http and from an object, with a restart that the package asks for, or the document.
 	b = run(step("A", "InstallMSI", "path: "+server.URL+"/sample.msi\nallowUnsignedInstaller: true\nproperties: {RESTART: 1}\n") +
 		step("B", "ExecutePowerShell", "commands: [\"Write-Output '{{ build.A.outputs.msiExitCode }}'\"]\n") +
 		step("C", "UninstallMSI", "path: my package.msi\nallowUnsignedInstaller: true\nignoreAuthenticodeSignatureErrors: true\nreboot: Force\n") +
 		step("D", "InstallMSI", "path: my package.msi\nallowUnsignedInstaller: true\nreboot: Skip\nproperties: {RESTART: 1}\n") +
-		step("E", "UninstallMSI", "path: my package.msi\nallowUnsignedInstaller: true\n"))
+		step("E", "UninstallMSI", "path: s3://acme/sample.msi\nallowUnsignedInstaller: true\n"))
 	for range 2 {
 		if r := b.run(); !r.Reboot {
 			t.Fatalf("no reboot: %+v %+v", r, r.Failure)
@@ -337,6 +338,9 @@ properties: {COMPANYNAME: '"Acme Widgets"'}
 		return e.Kind == Warning && e.Step == "D" && strings.Contains(e.Text, "reboot is Skip")
 	}) {
 		t.Error("nobody was told of a restart that is left out")
+	}
+	if file, _ := installed(t); file {
+		t.Error("what came from an object was not removed")
 	}
 
 	b = run(step("A", "InstallMSI", "path: broken.msi\nallowUnsignedInstaller: true\n"))

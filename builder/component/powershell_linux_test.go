@@ -127,7 +127,8 @@ func TestInstallersAreJudgedBeforeTheyRun(t *testing.T) {
 		{"path: a.msi\nallowUnsignedInstaller: true", "HashMismatch\r\nChanged.\r\n", "HashMismatch: Changed."},
 		{"path: a.msi", "Valid\r\n", "msiexec.exe: not found in PATH"},
 		{"path: a.msi\nignoreAuthenticodeSignatureErrors: true\nallowUnsignedInstaller: true", "unheard", "msiexec.exe: not found in PATH"},
-		{"path: s3://bucket/a.msi", "Valid", "S3"},
+		{"path: s3://acme/a.msi", "NotSigned", "installer.msi is not signed"},
+		{"path: s3://acme/b.msi", "Valid", "no such object"},
 		{"path: a.msi\nproperties: {REBOOT: ReallySuppress}", "Valid", "property REBOOT"},
 		{"path: a.msi\nproperties: {A: '{{ Bad }}'}", "Valid", "written twice"},
 		{"path: a.msi\nlogOptions: z", "Valid", "logOptions"},
@@ -136,6 +137,7 @@ func TestInstallersAreJudgedBeforeTheyRun(t *testing.T) {
 	} {
 		b := windowsBench(t, "- name: A\n  action: InstallMSI\n  inputs:\n"+indent(c.inputs+"\n", "    "))
 		b.job.Documents[0].Text = "constants: [{Bad: {type: string, value: 'b\"c'}}]\n" + b.job.Documents[0].Text
+		b.env.Objects = &buckets{objects: map[string]string{"s3://acme/a.msi": "a package"}}
 		b.write("bin/signature", c.signature)
 		b.write("a.msi", "a package")
 		b.fails(c.message)
