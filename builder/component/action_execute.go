@@ -10,7 +10,8 @@ import (
 // executeBash runs all commands as one script, so that variables, functions and
 // the folder carry over from one entry to the next. There is no set -e: the last
 // command decides. The script is given to bash as a file and never executed
-// itself, because its folder may be mounted noexec.
+// itself, because its folder may be mounted noexec. /bin/bash without options, no
+// shebang, and lines that end in LF are inferred.
 func executeBash(ctx context.Context, c *call) (map[string]string, error) {
 	text := strings.ReplaceAll(strings.Join(c.list("commands"), "\n")+"\n", "\r\n", "\n")
 	return c.executeScript(ctx, "input.sh", text, "/bin/bash")
@@ -40,7 +41,7 @@ func (c *call) execute(ctx context.Context, args ...string) (map[string]string, 
 	switch {
 	case err != nil:
 		return nil, err
-	case status == c.env.rebootStatus():
+	case status == c.env.rebootStatus(): // uses up no attempt (inferred)
 		return nil, &rebootRequest{again: true}
 	case status != 0:
 		return nil, fmt.Errorf("exit status %d", status)

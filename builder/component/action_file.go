@@ -250,7 +250,7 @@ func findGroup(name string) (int, error) {
 }
 
 // deleteFile deletes one file, or all that a pattern matches. One that is not
-// there is an error; a pattern that matches nothing is none. A folder is left
+// there is an error; a pattern that matches nothing is none (inferred). A folder is left
 // alone: a document that names one means something else.
 func deleteFile(_ context.Context, c *call) (map[string]string, error) {
 	paths, wild, err := matches(c.path("path"))
@@ -303,7 +303,7 @@ func (c *call) eachTarget(folders bool, do func(source, target string) error) er
 		}
 	}
 	switch {
-	case len(kept) == 0:
+	case len(kept) == 0: // as for a source that is not there (inferred)
 		return fmt.Errorf("%s matches nothing", c.path("source"))
 	case len(kept) > 1 && !isFolder(destination):
 		return fmt.Errorf("%s matches %d, so destination has to end in a separator", c.path("source"), len(kept))

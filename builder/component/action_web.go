@@ -89,7 +89,8 @@ func downloadTarget(destination string, from *url.URL) (string, error) {
 	return filepath.Join(destination, name), nil
 }
 
-// verifies reports whether checksum and algorithm are both given; one alone verifies nothing.
+// verifies reports whether checksum and algorithm are both given; one alone verifies
+// nothing, of which a check warns (inferred).
 func (c *call) verifies() bool { return c.text("checksum") != "" && c.text("algorithm") != "" }
 
 func (c *call) alreadyThere(target string) bool {

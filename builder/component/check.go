@@ -41,6 +41,7 @@ func (s *source) given(d *Document, given map[string]string) {
 		case !ok && p.Required:
 			s.fail(p.node, "a value from whoever uses the document", "parameter %s has no default and was given no value", p.Name)
 		case len(p.AllowedValues) > 0 && !slices.Contains(p.AllowedValues, value):
+			// Documents have such a list, and nothing describes it: that it binds is inferred.
 			s.fail(p.node, "one of "+strings.Join(p.AllowedValues, ", "), "the value %q of parameter %s is not allowed", value, p.Name)
 		case ok:
 			s.valueLength(p.node, value, "parameter "+p.Name)
@@ -108,7 +109,7 @@ func (s *source) checkEntry(a *Action, n *yaml.Node, platform string) {
 		in, ok := a.input(key)
 		if !ok {
 			// An input that looks like a slip of the pen is one; others are ignored, because
-			// documents in use have them. Parse has warned.
+			// documents in use have them (inferred). Parse has warned.
 			if near := yamldoc.Suggest(key, a.inputNames()); near != "" {
 				s.fail(f.key, fmt.Sprintf("did you mean %q?", near), "%s has no input %q", a.Name, key)
 				given[near] = true
@@ -184,7 +185,7 @@ func containsFold(words []string, word string) bool {
 	return slices.ContainsFunc(words, func(w string) bool { return strings.EqualFold(w, word) })
 }
 
-// textList accepts a single text as a list of one.
+// textList accepts a single text as a list of one (inferred).
 func (s *source) textList(n *yaml.Node, what string) {
 	if n.Kind == yaml.ScalarNode {
 		return
@@ -222,7 +223,8 @@ func (st *Step) place() *yaml.Node {
 	return st.node
 }
 
-// checkReferences looks for references of a step that lead nowhere.
+// checkReferences looks for references of a step that lead nowhere. That they are
+// problems, and not text to leave alone, is inferred.
 func (s *source) checkReferences(d *Document, pi, si int) {
 	st := &d.Phases[pi].Steps[si]
 	st.scalars(func(n *yaml.Node) {

@@ -55,7 +55,7 @@ func (s *source) guard(n *yaml.Node) *Condition {
 }
 
 // condition reads one operator with its operands. Names are matched whatever
-// their case: examples of the original differ among themselves.
+// their case: examples of the original differ among themselves (inferred).
 func (s *source) condition(n *yaml.Node, outermost bool) *Condition {
 	c := &Condition{node: n}
 	known := operators()

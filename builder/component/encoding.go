@@ -9,7 +9,8 @@ import (
 )
 
 // textEncoding is how text lies in a file. Without an order, utf-16 and utf-32
-// are little-endian; no byte order mark is written, and one is dropped on reading.
+// are little-endian; no byte order mark is written, and one is dropped on reading
+// (inferred).
 type textEncoding struct {
 	bits  int
 	order byteOrder

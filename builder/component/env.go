@@ -57,7 +57,7 @@ func (e Env) withDefaults() Env {
 }
 
 // rebootStatus is the exit status with which a program asks for a reboot. The
-// other platform's status is an ordinary failure.
+// other platform's status is an ordinary failure (inferred).
 func (e Env) rebootStatus() int {
 	if e.Platform == Windows {
 		return 3010

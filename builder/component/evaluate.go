@@ -71,7 +71,7 @@ func (e Env) compare(dir, operator, value, baseline string) (bool, error) {
 	case "stringIsWhitespace":
 		return baseline != "" && strings.TrimSpace(baseline) == "", nil
 	case "stringEquals":
-		return strings.EqualFold(value, baseline), nil
+		return strings.EqualFold(value, baseline), nil // like patterns: without case (inferred)
 	case "patternMatches":
 		pattern, err := regexp.Compile("(?i)" + baseline)
 		if err != nil {
@@ -92,7 +92,8 @@ func (e Env) compare(dir, operator, value, baseline string) (bool, error) {
 }
 
 // compareFolded orders without regard to case first: general text of the
-// original says so. Its examples tell upper from lower case, hence the tie-break.
+// original says so. Its examples tell upper from lower case, hence the tie-break
+// (inferred).
 func compareFolded(a, b string) int {
 	if c := strings.Compare(strings.ToLower(a), strings.ToLower(b)); c != 0 {
 		return c

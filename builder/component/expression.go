@@ -42,7 +42,8 @@ var (
 // expand replaces every reference in text by what lookup says. Text in braces
 // that lookup does not know (ok is false) stays as it is: scripts are full of
 // braces that belong to somebody else. Values are inserted raw and are not
-// looked at again, so that nothing in a value is ever taken for a reference.
+// looked at again, so that nothing in a value is ever taken for a reference (both
+// inferred).
 func expand(text string, lookup func(inner string) (value string, ok bool, err error)) (string, error) {
 	if !strings.Contains(text, "{{") {
 		return text, nil

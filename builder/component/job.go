@@ -50,7 +50,8 @@ type Event struct {
 	Result   *Result   `json:"result,omitempty"` // of Finished
 }
 
-// Status is how a step, phase, document or run ended.
+// Status is how a step, phase, document or run ended. Of the spellings only success
+// is the original's, the others are inferred from its prose.
 type Status string
 
 const (

@@ -161,7 +161,8 @@ func (c *counter) values() []string {
 }
 
 // split cuts text at the delimiter. Pieces are not trimmed and empty ones stay,
-// but the empty piece after a last line end is none: captured output ends there.
+// but the empty piece after a last line end is none: captured output ends there
+// (inferred).
 func split(text, delimiter string) []string {
 	if text == "" {
 		return nil

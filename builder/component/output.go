@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	maxCapture = 1 << 20 // of stdout, kept for chaining
+	maxCapture = 1 << 20 // of stdout, kept for chaining (inferred)
 	maxTail    = 4 << 10 // of stderr, kept for the failure report
 )
 

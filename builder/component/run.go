@@ -11,7 +11,8 @@ import (
 	"github.com/seed-6db18919/ingot/internal/yamldoc"
 )
 
-// maxReboots bounds how often one step may ask for a reboot and be run again.
+// maxReboots bounds how often one step may ask for a reboot and be run again. The
+// original leaves a limit to its caller.
 const maxReboots = 10
 
 // engine is one run of one job.
@@ -166,7 +167,7 @@ func (r *engine) runDocuments(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if aborted {
+		if aborted { // no later document runs (inferred)
 			return nil
 		}
 	}

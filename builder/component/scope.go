@@ -88,7 +88,8 @@ func (s *scope) iteration(r reference) (string, bool) {
 }
 
 // chained looks up what an earlier step took or gave. A skipped step gave
-// nothing, which is the empty text; of one that failed nothing can be expected.
+// nothing, which is the empty text; of one that failed nothing can be expected
+// (inferred).
 func (s *scope) chained(r reference) (string, error) {
 	record := s.record(r.phase, r.step)
 	switch {

@@ -108,7 +108,8 @@ func (s *stepRun) prepare() error {
 	return nil
 }
 
-// attempts tries until it works; a reboot uses up no attempt.
+// attempts tries until it works, without a pause in between (inferred); a reboot
+// uses up no attempt.
 func (s *stepRun) attempts(ctx context.Context) error {
 	for {
 		err := s.attempt(ctx)
