@@ -367,3 +367,24 @@ func changedPaths(old, now memory) []string {
 }
 
 var _ fs.ReadLinkFS = mapTree{}
+
+func TestReadParentWithoutARecipe(t *testing.T) {
+	options := testOptions()
+	for name, want := range map[string]Parent{
+		"debian-12":        {Kind: ParentAlias, Name: "debian-12", Text: "debian-12"},
+		"base/1.x.x":       {Kind: ParentRecipe, Name: "base", Version: "1.x.x", Text: "base/1.x.x"},
+		"/srv/disk.qcow2":  {Kind: ParentFile, Name: "/srv/disk.qcow2", Text: "/srv/disk.qcow2"},
+		"/srv/../disk.raw": {Kind: ParentFile, Name: "/disk.raw", Text: "/srv/../disk.raw"},
+	} {
+		if got, err := ReadParent(name, options); err != nil || got != want {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
+	for name, want := range map[string]string{
+		"debian-21": `did you mean "debian-12"?`, "ami-0123456789abcdef0": "the driver local cannot use", "http://x/y.raw": "expected https://", "https://x/y.raw": "no checksum", "": "unknown parent image",
+	} {
+		if _, err := ReadParent(name, options); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", name, err, want)
+		}
+	}
+}

@@ -220,14 +220,14 @@ func ReadParent(name string, options Options) (Parent, error) {
 	options.HostFiles = true
 	r := &reading{
 		loader:   &loader{options: options},
-		yaml:     &yamldoc.Document{File: name},
+		yaml:     &yamldoc.Document{},
 		document: &document{},
 		recipe:   &Recipe{Infrastructure: Infrastructure{Driver: driverLocal}},
 	}
 	at := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: name}
 	r.parent(&parentImage{Source: text{Value: name, Node: at}})
-	if err := r.document.problems.Err(); err != nil {
-		return Parent{}, err
+	if problems := r.document.problems; len(problems) > 0 {
+		return Parent{}, fmt.Errorf("%s; %s", problems[0].Message, problems[0].Expected) // the place of it is the command line
 	}
 	return r.recipe.Parent, nil
 }
