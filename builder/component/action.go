@@ -3,6 +3,7 @@ package component
 import (
 	"context"
 	"slices"
+	"sync"
 )
 
 // InputType is what the value of an input has to be.
@@ -79,9 +80,21 @@ func (a *Action) timed() bool { return a.Name != "Reboot" && a.Name != "ExecuteD
 func (a *Action) On(platform string) bool { return slices.Contains(a.Platforms, platform) }
 
 // FindAction returns the action of that name.
-func FindAction(name string) (*Action, bool) { return newRegistry().find(name) }
+func FindAction(name string) (*Action, bool) { return theRegistry().find(name) }
 
-// registry is all actions by name. A document has its own, made once when it is parsed.
+// made holds the registry once it was asked for; it never changes after that. To make
+// one for each document would take a fifth of the time in which it is read and checked.
+var made struct {
+	once     sync.Once
+	registry *registry
+}
+
+func theRegistry() *registry {
+	made.once.Do(func() { made.registry = newRegistry() })
+	return made.registry
+}
+
+// registry is all actions by name.
 type registry struct {
 	all    []Action
 	byName map[string]*Action

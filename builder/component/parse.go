@@ -34,7 +34,7 @@ func Parse(path string, text []byte) (*Document, yamldoc.Problems) {
 	if doc == nil {
 		return nil, problems
 	}
-	src := &source{yaml: doc, actions: newRegistry(), problems: problems}
+	src := &source{yaml: doc, actions: theRegistry(), problems: problems}
 	d := &Document{Path: path, text: bytes.Clone(text), source: src}
 	src.document(d, flatten(doc.Root))
 	if len(src.problems) == 0 {

@@ -40,6 +40,11 @@ func (b *bench) engine(ctx context.Context) ([]table, error) {
 		return nil, err
 	}
 	alone.add("reading and checking 1,000 documents", took(validation), goal(float64(validation), float64(mostValidation), "0.5 s"))
+	cpu, err := m.of("Validate1000", "cpu-ns/op")
+	if err != nil {
+		return nil, err
+	}
+	alone.add("processor time of that", took(time.Duration(cpu)), "")
 	size, err := m.of("Validate1000", "B/document")
 	if err != nil {
 		return nil, err
