@@ -91,7 +91,7 @@ func untar(t *testing.T, packed []byte) map[string][]byte {
 
 // TestComponentsInContainers runs every component for Linux that a container can
 // run, on Debian with apt, then with dnf and with zypper as the only package manager
-// that is seen.
+// that is seen, and on another release.
 func TestComponentsInContainers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("installs many packages")
@@ -104,11 +104,12 @@ func TestComponentsInContainers(t *testing.T) {
 	m.passes("hello-world-linux", nil, "Hello from the build phase on Linux")
 	m.passes("update-linux", nil)
 	aptRepositories(m, v)
-	distributionPackages(m)
+	distributionPackages(m, v)
 	answerFiles(m)
 	vendorArchives(m, v)
 	noPackageManagerButDnf(m, v)
 	noPackageManagerButZypper(m, v)
+	anotherRelease(t, v)
 }
 
 // aptRepositories registers the fixtures in every way that there is.
@@ -176,10 +177,10 @@ func aptRepositories(m *machine, v vendor) {
 }
 
 // distributionPackages installs what Debian has.
-func distributionPackages(m *machine) {
+func distributionPackages(m *machine, v vendor) {
 	m.passes("python-3-linux", nil, "Python 3.11")
 	m.passes("go-stable-linux", nil, "Installing the distribution's Go", "go version go1.19")
-	m.passes("amazon-corretto-17-jdk", parameters{"Source": "distribution"}, "Installing the distribution's OpenJDK 17.", "javac 17")
+	m.passes("amazon-corretto-17-jdk", parameters{"KeyUrl": v.URL + "/nowhere"}, "The repository of Corretto cannot be reached.", "Installing the distribution's OpenJDK 17.", "javac 17")
 	m.passes("aws-cli-version-2-linux", nil, "Installing the distribution's package, version 2.", "aws-cli/2.")
 	m.bash("useradd --create-home admin")
 	m.fails("docker-ce-linux", parameters{"DockerUsers": "nobody-knows"}, "There is no account nobody-knows")
@@ -315,4 +316,24 @@ func rpmRepositories(m *machine, v vendor) {
 		"DownloadUrl": v.URL + "/vendor/amazon-cloudwatch-agent.rpm", "KeyUrl": v.URL + "/vendor.asc", "KeyFingerprint": v.text("vendor.fingerprint"),
 	})
 	m.fails("aws-cli-version-2-linux", nil, "Give DownloadUrl and Checksum")
+}
+
+// anotherRelease runs what differs on the next Debian.
+func anotherRelease(t *testing.T, v vendor) {
+	disk := disktest.Debian13(t)
+	m := &machine{t: t, on: launch(t, newDriver(t, disk), disk, "gallery-13", 0)}
+	v.trustedBy(m)
+	m.passes("add-apt-repository-linux", parameters{
+		"RepositoryName": "fixtures", "Uris": v.URL + "/apt", "Suites": "stable", "KeyUrl": v.URL + "/both.asc", "KeyFingerprint": v.text("vendor.fingerprint"),
+	})
+	m.fails("amazon-corretto-17-jdk", parameters{"Source": "distribution"}, "This distribution has no openjdk-17-jdk-headless")
+	m.bash("rm /etc/apt/sources.list.d/fixtures.sources") // apt takes one key for one repository
+	m.passes("amazon-corretto-17-jdk", parameters{"RepositoryUrl": v.URL + "/apt", "KeyUrl": v.URL + "/vendor.asc", "KeyFingerprint": v.text("vendor.fingerprint")}, "Installing Amazon Corretto 17.", "javac 17")
+	m.passes("docker-ce-linux", parameters{"DockerUsers": "none"}, "Docker version")
+	m.passes("chrony", parameters{"TimeServers": "169.254.169.123"}, "server 169.254.169.123 prefer")
+	m.passes("nginx", nil)
+	m.passes("python-3-linux", nil, "Python 3.13")
+	m.passes("debconf-preseed-linux", parameters{"Answers": "fixture-question fixture-question/colour string green", "Packages": "fixture-question"})
+	tests := &machine{t: t, on: m.on, tests: true, jobs: 1000}
+	tests.passes("apt-repository-test-linux", parameters{"RepositoryAccess": "required"})
 }
