@@ -27,10 +27,17 @@ $(BIN)/ingot-agent $(BIN)/ingot-agent-aws: $(BIN)/%:
 demo: packages-host build ## Show a commit become an image (ONCE=1: end by itself)
 	$(BIN)/ingot demo $(if $(ONCE),--once)
 
+# Installing half a distribution takes its time, so it has a target of its own.
+LONG := /builder/gallery/gallerytest$$
+
 .PHONY: test
-test: packages-host packages-test build check ## Everything that continuous integration runs
-	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -race -timeout 40m -p 2 ./...
+test: packages-host packages-test build check ## The tests, but for those that follow; continuous integration runs all three
 	scripts/fuzz.sh 3s ./builder/component
+	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -race -timeout 40m -p 2 $$($(GO) list ./... | grep -v '$(LONG)')
+
+.PHONY: test-gallery
+test-gallery: packages-host packages-test ## Every component of the gallery, run for real in containers and in a machine
+	$(GOTESTSUM) --format pkgname -- -race -count 1 -timeout 40m ./builder/gallery/gallerytest
 
 .PHONY: test-aws
 test-aws: packages-test ## The tests of access to AWS, against moto (from PyPI, pinned, in .cache/)

@@ -1,4 +1,4 @@
-package gallery
+package gallerytest
 
 import (
 	"context"
@@ -15,9 +15,12 @@ import (
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/agent/agenttest"
 	"github.com/seed-6db18919/ingot/builder/component"
+	"github.com/seed-6db18919/ingot/builder/gallery"
 	"github.com/seed-6db18919/ingot/builder/local"
 	"github.com/seed-6db18919/ingot/builder/recipe"
 )
+
+type parameters map[string]string
 
 func TestMain(m *testing.M) { os.Exit(agenttest.Main(m)) }
 
@@ -109,7 +112,7 @@ func (m *machine) run(name string, document component.JobDocument) (component.Re
 
 func (m *machine) component(name string, given parameters) (component.Result, string) {
 	m.t.Helper()
-	_, version, text, err := New().Component(name)
+	_, version, text, err := gallery.New().Component(name)
 	if err != nil {
 		m.t.Fatal(err)
 	}
