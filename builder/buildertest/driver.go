@@ -27,6 +27,7 @@ type Driver struct {
 	Fail   map[string]component.Failure // by document name and first phase: "nginx build"
 	Broken map[string]error             // by call: resolve, launch, put, run, keep, inventory, clean, snapshot, boot, login
 	Flaky  map[string][]error           // by call, as in Broken: how the next ones end
+	Until  map[string]<-chan struct{}   // by call, as in Broken: it ends when this is closed
 	Hang   string                       // document whose run ends only with its context
 	Prints map[string]string            // standard output by document name and first phase; else one line
 
@@ -68,10 +69,13 @@ func (d *Driver) Live() []string {
 }
 
 func (d *Driver) call(name string) error {
+	what := strings.Fields(name)[0]
+	if until := d.Until[what]; until != nil {
+		<-until
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.calls = append(d.calls, name)
-	what := strings.Fields(name)[0]
 	if next := d.Flaky[what]; len(next) > 0 {
 		d.Flaky[what] = next[1:]
 		return next[0]

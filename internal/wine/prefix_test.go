@@ -47,6 +47,10 @@ func newPrefix(t *testing.T) *prefix {
 		}
 	}
 	p.must(t, p.command(ctx, "reg", "add", `HKCU\Software\Wine`, "/v", "Version", "/d", "win10", "/f"))
+	// A service has 10 s to start unless this says otherwise, which a busy machine
+	// exceeds. It is read when the first service starts, so that none may run.
+	p.must(t, p.command(ctx, "reg", "add", `HKLM\System\CurrentControlSet\Control`, "/v", "ServicesPipeTimeout", "/d", "120000", "/f"))
+	p.stop(ctx, t)
 	return p
 }
 
@@ -93,11 +97,16 @@ func (p *prefix) must(t *testing.T, cmd *exec.Cmd) {
 	}
 }
 
-// end kills what runs in the prefix and waits until it is gone. The test's own
-// context has ended by then.
+// end leaves nothing running. The test's own context has ended by then.
 func (p *prefix) end(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
+	p.stop(ctx, t)
+}
+
+// stop kills what runs in the prefix and waits until it is gone.
+func (p *prefix) stop(ctx context.Context, t *testing.T) {
+	t.Helper()
 	for _, option := range []string{"-k", "-w"} {
 		cmd := exec.CommandContext(ctx, wineServer, option)
 		cmd.Env = p.environ()
