@@ -165,7 +165,7 @@ func TestExamplesAreRecipes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tree.Close()
-	set, err := recipe.Load(t.Context(), tree, recipe.Options{Aliases: []string{"debian-12"}, Gallery: g})
+	set, err := recipe.Load(t.Context(), tree, recipe.Options{Aliases: map[string][]recipe.Alias{"local": {{Name: "debian-12"}}}, Gallery: g})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ func TestSampleRepository(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	options := Options{Aliases: []string{"debian-12"}, Gallery: gallery.New(), Paths: []string{"recipes"}}
+	options := Options{Aliases: map[string][]Alias{driverLocal: {{Name: "debian-12"}}}, Gallery: gallery.New(), Paths: []string{"recipes"}}
 	s, err := Load(t.Context(), tree, options)
 	if err != nil {
 		t.Fatal(err)

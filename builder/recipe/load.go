@@ -39,12 +39,19 @@ type Gallery interface {
 
 // Options says what recipes may refer to beside their own tree.
 type Options struct {
-	Paths      []string // folders in which documents are looked for; default: everywhere
-	Gallery    Gallery  // nil: none
-	Aliases    []string // parent images that the driver knows by name
-	Recipes    []string // names of recipes in other repositories that may be parents
-	HostFiles  bool     // disk files anywhere on the host may be parents: for builds by hand
-	ParentDirs []string // absolute folders of the host whose disk files may be parents
+	Paths      []string           // folders in which documents are looked for; default: everywhere
+	Gallery    Gallery            // nil: none
+	Aliases    map[string][]Alias // parent images by name, of each driver: a name is not the same everywhere
+	Recipes    []string           // names of recipes in other repositories that may be parents
+	HostFiles  bool               // disk files anywhere on the host may be parents: for builds by hand
+	ParentDirs []string           // absolute folders of the host whose disk files may be parents
+}
+
+// Alias is a parent image that a driver knows by a name of its own.
+type Alias struct {
+	Name     string
+	Platform string // of its system; empty: not checked
+	Notice   string // a warning to those who use it, such as that its vendor has withdrawn it
 }
 
 // Set is all recipes of one tree. Nobody writes to it.

@@ -155,6 +155,27 @@ func TestWarningsOfComponents(t *testing.T) {
 	}
 }
 
+// One name is another image with another driver, and some come with a word of warning.
+func TestAliasesBelongToDrivers(t *testing.T) {
+	onEC2 := func(name, alias, more string) string {
+		return minimal(name, "1.0.0", alias) + "infrastructure: {driver: ec2}\n" + more
+	}
+	s := valid(t, load(t, memory{
+		"local.yaml":   minimal("on-disk", "1.0.0", "debian-12"),
+		"ec2.yaml":     onEC2("on-ec2", "debian-12", ""),
+		"windows.yaml": onEC2("windows", "windows-2022", "platform: Windows\n"),
+		"old.yaml":     onEC2("old", "centos-7", ""),
+	}))
+	for _, name := range []string{"on-disk", "on-ec2", "windows"} {
+		if r := s.Recipes[name]; r.Parent.Kind != ParentAlias || len(r.Warnings()) > 0 {
+			t.Errorf("%s: %+v, %v", name, r.Parent, r.Warnings())
+		}
+	}
+	if w := s.Recipes["old"].Warnings(); len(w) != 1 || w[0].Message != "CentOS 7 has ended" || w[0].File != "old.yaml" || w[0].Line != 5 {
+		t.Errorf("warnings of an image that was withdrawn: %v", w)
+	}
+}
+
 func TestParents(t *testing.T) {
 	sum := strings.Repeat("ab", 32)
 	options := testOptions()

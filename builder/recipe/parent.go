@@ -2,6 +2,7 @@ package recipe
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
 	"path"
 	"path/filepath"
@@ -200,17 +201,46 @@ func (r *reading) recipeParent(at *yaml.Node, p *Parent) {
 	}
 }
 
+// alias checks a name against what the recipe's driver knows.
 func (r *reading) alias(at *yaml.Node, name string) {
-	if slices.Contains(r.options.Aliases, name) {
+	driver := r.recipe.Infrastructure.Driver
+	known := r.options.Aliases[driver]
+	i := slices.IndexFunc(known, func(a Alias) bool { return a.Name == name })
+	if i < 0 {
+		r.bad(at, r.unknownAlias(name, driver), "unknown parent image %q", shorten(name))
 		return
 	}
-	expected := wantParent
-	if near := yamldoc.Suggest(name, r.options.Aliases); near != "" {
-		expected = fmt.Sprintf("did you mean %q?", near)
-	} else if len(r.options.Aliases) > 0 {
-		expected = "known aliases: " + strings.Join(r.options.Aliases, ", ") + "; another recipe is written name/x.x.x, a file with its path"
+	if platform := known[i].Platform; platform != "" && platform != r.recipe.Platform {
+		r.bad(at, "expected platform: "+platform, "%s is not an image of %s", name, r.recipe.Platform)
 	}
-	r.bad(at, expected, "unknown parent image %q", shorten(name))
+	if notice := known[i].Notice; notice != "" {
+		r.recipe.notices = append(r.recipe.notices, r.yaml.Problem(at, notice, ""))
+	}
+}
+
+// unknownAlias tells what would have been right instead of a name.
+func (r *reading) unknownAlias(name, driver string) string {
+	for _, other := range slices.Sorted(maps.Keys(r.options.Aliases)) {
+		if slices.Contains(aliasNames(r.options.Aliases[other]), name) {
+			return fmt.Sprintf("the driver %s knows it: expected infrastructure: {driver: %s}", other, other)
+		}
+	}
+	names := aliasNames(r.options.Aliases[driver])
+	if near := yamldoc.Suggest(name, names); near != "" {
+		return fmt.Sprintf("did you mean %q?", near)
+	}
+	if len(names) > 0 {
+		return "known aliases: " + strings.Join(names, ", ") + "; another recipe is written name/x.x.x, a file with its path"
+	}
+	return wantParent
+}
+
+func aliasNames(aliases []Alias) []string {
+	names := make([]string, len(aliases))
+	for i, a := range aliases {
+		names[i] = a.Name
+	}
+	return names
 }
 
 // ReadParent reads a parent image as a recipe names it, for work without a recipe on

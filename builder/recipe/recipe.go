@@ -54,13 +54,14 @@ type Recipe struct {
 	document     string // digest of the document's text
 	parentDigest string // of a disk file in the tree
 	signature    signature
-	versionAt    yamldoc.Problem // where the version stands, to be filled with a message
+	notices      yamldoc.Problems // about the recipe itself
+	versionAt    yamldoc.Problem  // where the version stands, to be filled with a message
 }
 
-// Warnings are what is worth knowing about the component documents that the
-// recipe uses, and fails nothing.
+// Warnings are what is worth knowing about the recipe and the component documents
+// that it uses, and fails nothing.
 func (r *Recipe) Warnings() yamldoc.Problems {
-	var warnings yamldoc.Problems
+	warnings := slices.Clone(r.notices)
 	for _, u := range slices.Concat(r.Components, r.Tests) {
 		if u.Document == nil {
 			continue

@@ -66,7 +66,10 @@ func (testGallery) Component(ref string) (name, version string, text []byte, err
 }
 
 func testOptions() Options {
-	return Options{Aliases: []string{"debian-12", "debian-13"}, Gallery: testGallery{}}
+	return Options{Aliases: map[string][]Alias{
+		driverLocal: {{Name: "debian-12"}, {Name: "debian-13"}},
+		driverEC2:   {{Name: "debian-12"}, {Name: "centos-7", Notice: "CentOS 7 has ended"}, {Name: "windows-2022", Platform: "Windows"}},
+	}, Gallery: testGallery{}}
 }
 
 func load(t testing.TB, tree memory) *Set {

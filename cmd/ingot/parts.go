@@ -18,7 +18,6 @@ import (
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/gallery"
 	"github.com/seed-6db18919/ingot/builder/local"
-	"github.com/seed-6db18919/ingot/builder/local/disk"
 	"github.com/seed-6db18919/ingot/builder/local/store"
 	"github.com/seed-6db18919/ingot/builder/recipe"
 	"github.com/seed-6db18919/ingot/config"
@@ -217,7 +216,7 @@ func (l *dirLock) Close() error { return l.file.Close() }
 
 // recipeOptions are what recipes may refer to, with this program.
 func recipeOptions() recipe.Options {
-	return recipe.Options{Gallery: gallery.New(), Aliases: disk.Aliases()}
+	return recipe.Options{Gallery: gallery.New(), Aliases: parentAliases()}
 }
 
 func sortedRecipes(set *recipe.Set) []*recipe.Recipe {

@@ -35,7 +35,7 @@ func onlyTheParser() map[string][]string {
 			"recipe bad/parameter-unknown", "recipe bad/parameters-of-none", "recipe bad/test-without-phase",
 		},
 		"a parent image may be named in eight ways, and has to exist": {
-			"recipe bad/dangling-parent", "recipe bad/parent-cloud", "recipe bad/parent-file", "recipe bad/parent-url",
+			"recipe bad/alias-of-driver", "recipe bad/dangling-parent", "recipe bad/parent-cloud", "recipe bad/parent-file", "recipe bad/parent-url",
 			"recipe bad/parent-values", "recipe bad/parent-version", "recipe bad/unknown-alias",
 		},
 		"the document is right by itself, and wrong beside another one": {

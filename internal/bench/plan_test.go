@@ -36,7 +36,7 @@ func BenchmarkWholePlan5000Files(b *testing.B) {
 	server := httptest.NewServer(served)
 	defer server.Close()
 
-	p := &planner{b: b, options: recipe.Options{Aliases: []string{"debian-12"}}, mirror: filepath.Join(top, "mirrors", "large.git")}
+	p := &planner{b: b, options: recipe.Options{Aliases: map[string][]recipe.Alias{"local": {{Name: "debian-12"}}}}, mirror: filepath.Join(top, "mirrors", "large.git")}
 	quiet := logrus.New()
 	quiet.SetOutput(io.Discard)
 	w, err := watcher.New(watcher.Config{
