@@ -1,0 +1,68 @@
+package publish
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/ebs"
+	"github.com/aws/aws-sdk-go-v2/service/ebs/types"
+)
+
+const (
+	// defaultWorkers hides the latency of a region some tens of milliseconds away, and
+	// holds 16 MiB of blocks.
+	defaultWorkers = 32
+
+	putAttempts    = 10
+	putMaxBackoff  = 20 * time.Second
+	connectionIdle = 90 * time.Second
+	// answerPatience is for a server that took a whole block and says nothing.
+	answerPatience = time.Minute
+	// writeBuffer lets a block go out in few calls of the system.
+	writeBuffer = 256 << 10
+)
+
+// NewBlocks returns a client for uploads with that many workers; 0 is what Upload
+// takes by default. It keeps its connections open, slows down all workers when the
+// service asks for it, and tries again what can be tried again.
+func NewBlocks(cfg aws.Config, workers int) *ebs.Client {
+	if workers <= 0 {
+		workers = defaultWorkers
+	}
+	transport := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+		t.MaxConnsPerHost = workers
+		t.MaxIdleConns = workers
+		t.MaxIdleConnsPerHost = workers
+		t.IdleConnTimeout = connectionIdle
+		t.ResponseHeaderTimeout = answerPatience
+		t.WriteBufferSize = writeBuffer
+	})
+	return ebs.NewFromConfig(cfg, func(o *ebs.Options) {
+		o.HTTPClient = transport
+		o.Retryer = retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
+			o.StandardOptions = append(o.StandardOptions, func(o *retry.StandardOptions) {
+				o.MaxAttempts = putAttempts
+				o.MaxBackoff = putMaxBackoff
+				// The budget of retries is made for single calls: many workers that are
+				// throttled at once would use it up at once.
+				o.RateLimiter = ratelimit.None
+				o.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(passing)}, o.Retryables...)
+			})
+		})
+	})
+}
+
+// passing are refusals of a block that a repeat overcomes: the block took too long
+// to arrive, or an earlier attempt to write it has not ended yet.
+func passing(err error) aws.Ternary {
+	refusal, ok := errors.AsType[*types.ValidationException](err)
+	if ok && (refusal.Reason == types.ValidationExceptionReasonWriteRequestTimeout || refusal.Reason == types.ValidationExceptionReasonConflictingBlockUpdate) {
+		return aws.TrueTernary
+	}
+	return aws.UnknownTernary
+}
