@@ -20,4 +20,4 @@ fi
 export INGOT_TEST_MOTO="$venv/bin/moto_server"
 # Without -count an earlier result could stand in for a run. GOTESTSUM is a command
 # with its arguments, split on purpose.
-exec ${GOTESTSUM:-go run gotest.tools/gotestsum@v1.13.0} --format pkgname -- -race -count 1 -timeout 5m ./builder/component/aws ./builder/ec2/catalogue ./builder/ec2/publish ./cmd/ingot-agent-aws
+exec ${GOTESTSUM:-go run gotest.tools/gotestsum@v1.13.0} --format pkgname -- -race -count 1 -timeout 5m ./builder/component/aws ./builder/ec2/... ./cmd/ingot-agent-aws
