@@ -23,7 +23,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
 
 	"github.com/seed-6db18919/ingot/builder/ec2/publish"
 	"github.com/seed-6db18919/ingot/builder/ec2/publish/chain"
@@ -166,7 +165,9 @@ func (w *world) blocks(t *testing.T, id string) map[int32][]byte {
 			content = w.blocks(t, s.Parent)
 		}
 	}
-	client := ebs.NewFromConfig(config(w.moto))
+	direct := w.config.Copy()
+	direct.BaseEndpoint = aws.String(w.moto)
+	client := ebs.NewFromConfig(direct)
 	list, err := client.ListSnapshotBlocks(t.Context(), &ebs.ListSnapshotBlocksInput{SnapshotId: aws.String(id)})
 	if err != nil {
 		t.Fatal(err)
@@ -212,15 +213,6 @@ func (w *world) same(t *testing.T, id, path string) {
 	if len(blocks) > 0 {
 		t.Errorf("the snapshot has %d blocks behind the disk's end", len(blocks))
 	}
-}
-
-// compute is moto's EC2.
-func (w *world) compute(t *testing.T) *ec2.Client {
-	t.Helper()
-	if w.moto == "" {
-		t.Skip("needs moto: make test-aws")
-	}
-	return ec2.NewFromConfig(config(w.moto))
 }
 
 // qemu runs one of QEMU's programs.
