@@ -23,6 +23,9 @@
 //	of Run Command, instance     |                               |
 //	information                  |                               |
 //
+// Each request of EC2, Systems Manager and the EBS direct APIs is first held against
+// the service's model: see package botomodel.
+//
 // Behind each instance stands a Machine: a container over a real disk
 // (ContainerMachines), or a function (ScriptMachine). Faults breaks calls on the
 // wire, Calls counts them, and Leftovers says what is still there at the end.
@@ -42,6 +45,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+
+	"github.com/seed-6db18919/ingot/builder/ec2/ec2test/botomodel"
 )
 
 // What every Cloud has from the start.
@@ -65,6 +70,9 @@ type Options struct {
 	Second time.Duration
 	// HostManagement lets agents reach Systems Manager without an instance profile.
 	HostManagement bool
+	// Invalid is told of requests that do not fit the service's model, which are
+	// refused. Default: the test fails.
+	Invalid func(error)
 }
 
 // Launch is an instance that was just made.
@@ -86,6 +94,7 @@ type Cloud struct {
 	options  Options
 	ctx      context.Context // ends when the test does
 	emulator *emulator
+	models   map[string]*botomodel.Model
 	pass     *httputil.ReverseProxy
 	client   *http.Client // of Config
 	calls    callLog
@@ -111,12 +120,16 @@ func Start(t testing.TB, options Options) *Cloud {
 	}
 	options.Polls = max(0, cmp.Or(options.Polls, 1))
 	options.Second = cmp.Or(options.Second, time.Second)
+	if options.Invalid == nil {
+		options.Invalid = func(err error) { t.Errorf("a request that AWS would refuse: %v", err) }
+	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	c := &Cloud{
 		t: t, options: options, ctx: ctx, Faults: &Faults{},
 		instances: map[string]*instance{}, images: map[string]*image{}, snapshots: map[string]*snapshot{},
 		unseen: map[string]int{}, tokens: map[string]reservation{}, commands: map[string]*command{},
 	}
+	c.models = openModels(t, program)
 	c.emulator = startEmulator(t, program)
 	c.pass = c.emulator.proxy()
 	c.setUp()

@@ -259,9 +259,6 @@ func page(name string, all []any, most int, token string) answer {
 	if most == 0 {
 		most = 50
 	}
-	if most < 1 || most > 50 {
-		return wrong("ValidationException", "Value '%d' at 'maxResults' failed to satisfy constraint", most)
-	}
 	end := min(len(all), start+most)
 	out := map[string]any{name: append([]any{}, all[start:end]...)}
 	if end < len(all) {
@@ -283,9 +280,6 @@ func (c *Cloud) describeInformation(body []byte) answer {
 	}
 	if len(in.Filters) > 0 && len(in.InstanceInformationFilterList) > 0 {
 		return wrong("InvalidInstanceInformationFilterValue", "Filters and InstanceInformationFilterList exclude each other")
-	}
-	if in.MaxResults != 0 && in.MaxResults < 5 {
-		return wrong("ValidationException", "Value '%d' at 'maxResults' failed to satisfy constraint: Member must have value greater than or equal to 5", in.MaxResults)
 	}
 	var ids []string
 	for id := range c.instances {

@@ -9,6 +9,9 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"testing"
+
+	"github.com/seed-6db18919/ingot/builder/ec2/ec2test/botomodel"
 )
 
 // maxBody bounds what is read of a request that is not a file.
@@ -47,6 +50,12 @@ func (c *Cloud) serve(w http.ResponseWriter, r *http.Request) {
 		}
 		done(written.status)
 	}()
+	if err := c.validate(request); err != nil {
+		c.options.Invalid(err)
+		refuse(request.Service, http.StatusBadRequest, "ValidationError", err.Error()).write(written)
+		broken = false
+		return
+	}
 	faults := c.Faults.matching(request)
 	for _, f := range faults {
 		if f.before != nil && f.before(c, written, request) {
@@ -77,6 +86,33 @@ func (c *Cloud) enter() bool {
 	}
 	c.work.Add(1)
 	return true
+}
+
+// openModels reads what requests are held against.
+func openModels(t testing.TB, program string) map[string]*botomodel.Model {
+	t.Helper()
+	models := map[string]*botomodel.Model{}
+	for _, service := range []string{"ec2", "ssm", "ebs"} {
+		model, err := botomodel.Open(program, service)
+		if err != nil {
+			t.Fatal(err)
+		}
+		models[service] = model
+	}
+	return models
+}
+
+// validate holds a request against its service's model.
+func (c *Cloud) validate(r *Request) error {
+	switch r.Service {
+	case "ec2":
+		return c.models["ec2"].Form(r.Form)
+	case "ssm":
+		return c.models["ssm"].JSON(r.Operation, r.body)
+	case "ebs":
+		return c.models["ebs"].REST(r.http, r.body)
+	}
+	return nil
 }
 
 // answer lets the one answer who knows how.
