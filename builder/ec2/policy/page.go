@@ -1,0 +1,94 @@
+package policy
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+)
+
+// Page is the page of the documentation with all policies, for the source at root.
+func Page(root string) (string, error) {
+	driver := filepath.Join(root, "builder/ec2")
+	publishing := filepath.Join(driver, "publish")
+	build, err := Calls([]string{driver, filepath.Join(root, "cmd/ingot")}, publishing, filepath.Join(driver, "policy"))
+	if err != nil {
+		return "", err
+	}
+	publish, err := Calls([]string{publishing})
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	b.WriteString(pageHead)
+	for _, part := range []struct {
+		title, says string
+		calls       Found
+	}{
+		{"The daemon that builds", sayBuild, build},
+		{"The daemon that publishes local disks", sayPublish, publish},
+	} {
+		policy, err := For(part.calls.Operations)
+		if err != nil {
+			return "", err
+		}
+		b.WriteString("\n## " + part.title + "\n\n" + part.says + "\n")
+		writePolicy(&b, policy, policy.Size())
+		b.WriteString("\nCalls: " + calls(part.calls.Operations) + ".\n")
+	}
+	b.WriteString("\n## The role of instances\n\n" + sayInstances + "\n")
+	writePolicy(&b, InstanceRole(), InstanceRole().Size())
+	b.WriteString("\nIts trust policy:\n")
+	writePolicy(&b, InstanceTrust(), 0)
+	return b.String(), nil
+}
+
+const pageHead = `# What ingot may do on AWS
+
+<!-- Written by go generate ./builder/ec2/policy from the calls that the code makes; a test holds it to them. -->
+
+Three policies, each with what its part needs and nothing else. In them stand ` + "`ACCOUNT`" + ` for the account's number, ` + "`REGION`" + ` for the
+region, ` + "`BUCKET`" + ` for the bucket, ` + "`OWNER`" + ` for ` + "`aws.owner`" + ` of the [configuration](aws.md#configuration), and ` + "`INSTANCE_ROLE`" + ` for the name of
+the instances' role. Outside of the public regions ` + "`arn:aws:`" + ` is ` + "`arn:aws-cn:`" + ` or ` + "`arn:aws-us-gov:`" + `.
+
+What ingot makes it tags with ` + "`ingot:managed=true`" + `, ` + "`ingot:owner=OWNER`" + ` and ` + "`ingot:build=ID`" + `, in the call that makes it. Stopping, ending,
+imaging, deleting, and sending commands are allowed only on what carries the first two, and the only way to get them is to be made by
+this daemon: an existing instance cannot be tagged with them. Instances have to require IMDSv2.
+`
+
+const sayBuild = `It launches instances, sends them commands, and makes images of them. It is also what ` + "`ingot exec`" + ` and ` + "`ingot reap`" + ` need.
+
+- Where recipes start from parameters of your own (` + "`parentImage: ssm:/golden/web`" + `), add them to ` + "`PublicParameters`" + `, such as
+  ` + "`arn:aws:ssm:REGION:ACCOUNT:parameter/golden/*`" + `. One that another account shares with you needs its ARN here, too.
+- ` + "`PassInstanceRole`" + ` is how a role gets to instances; name the one role, never a pattern.
+- Volumes that are encrypted with a key of your own need ` + "`kms:CreateGrant`, `kms:Decrypt`, `kms:GenerateDataKeyWithoutPlaintext`" + ` and
+  ` + "`kms:ReEncrypt*`" + ` on that key.
+- Spot instances need the account's role AWSServiceRoleForEC2Spot; ` + "`aws iam create-service-linked-role --aws-service-name spot.amazonaws.com`" + `
+  makes it, once.`
+
+const sayPublish = `It writes disks that were built locally into snapshots and makes images of them, without an instance. Images are tested on EC2 with the
+policy above.`
+
+const sayInstances = `What the Systems Manager agent needs, and no more: files and results travel through addresses of S3 that the daemon signs, so that
+instances have no access to the bucket. It is AmazonSSMManagedInstanceCore without ` + "`ssm:GetParameter` and `ssm:GetParameters`" + `, with which
+any recipe could read every parameter of the account. Whatever a recipe's components do on AWS by themselves has to be added here, and is
+then open to every recipe.`
+
+func writePolicy(b *strings.Builder, policy any, size int) {
+	text, err := json.MarshalIndent(policy, "", "  ")
+	if err != nil {
+		panic(err) // texts alone
+	}
+	fmt.Fprintf(b, "\n```json\n%s\n```\n", text)
+	if size > 0 {
+		fmt.Fprintf(b, "\n%d of the %d characters that a managed policy may have.\n", size, MaxSize)
+	}
+}
+
+func calls(operations []string) string {
+	quoted := make([]string, len(operations))
+	for i, op := range operations {
+		quoted[i] = "`" + op + "`"
+	}
+	return strings.Join(quoted, ", ")
+}
