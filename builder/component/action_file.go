@@ -278,7 +278,10 @@ func deleteFile(_ context.Context, c *call) (map[string]string, error) {
 // copyFile copies one file, or all that a pattern matches into a folder.
 func copyFile(ctx context.Context, c *call) (map[string]string, error) {
 	return nil, c.eachTarget(false, func(source, target string) error {
-		return copyContent(ctx, source, target)
+		if err := copyContent(ctx, source, target); err != nil {
+			return err
+		}
+		return copied(source, target)
 	})
 }
 
@@ -326,7 +329,7 @@ func (c *call) eachTarget(folders bool, do func(source, target string) error) er
 	return nil
 }
 
-// copyContent copies bytes and permission bits.
+// copyContent copies bytes, and makes the file readable for no more than the source is.
 func copyContent(ctx context.Context, source, target string) (err error) {
 	in, err := os.Open(source)
 	if err != nil {

@@ -17,7 +17,11 @@ func moveFile(ctx context.Context, c *call) (map[string]string, error) {
 			return nil
 		}
 		// Another file system, most likely; if it is something else, copying says so.
-		if err := copyContent(ctx, source, target); err != nil {
+		info, err := os.Lstat(source)
+		if err != nil {
+			return err
+		}
+		if err := copyEntry(ctx, source, target, fs.FileInfoToDirEntry(info), moved); err != nil {
 			return err
 		}
 		return os.Remove(source)
@@ -28,7 +32,7 @@ func moveFile(ctx context.Context, c *call) (map[string]string, error) {
 // source does not have: the reference says "overwritten" and not what becomes of
 // the rest, and a copy should not delete.
 func copyFolder(ctx context.Context, c *call) (map[string]string, error) {
-	return nil, c.eachTarget(true, func(source, target string) error { return copyTree(ctx, source, target) })
+	return nil, c.eachTarget(true, func(source, target string) error { return copyTree(ctx, source, target, copied) })
 }
 
 // moveFolder moves folders; into one that exists, file by file.
@@ -37,15 +41,18 @@ func moveFolder(ctx context.Context, c *call) (map[string]string, error) {
 		if _, err := os.Lstat(target); errors.Is(err, fs.ErrNotExist) && os.Rename(source, target) == nil {
 			return nil
 		}
-		if err := copyTree(ctx, source, target); err != nil {
+		if err := copyTree(ctx, source, target, moved); err != nil {
 			return err
 		}
 		return os.RemoveAll(source)
 	})
 }
 
-// copyTree copies files, folders and links with their modes.
-func copyTree(ctx context.Context, source, target string) error {
+// likeness gives a new file, folder or link what it has of the source beside its content.
+type likeness func(source, target string) error
+
+// copyTree copies files, folders and links.
+func copyTree(ctx context.Context, source, target string, alike likeness) error {
 	source, target = filepath.Clean(source), filepath.Clean(target)
 	if target == source || strings.HasPrefix(target, source+string(filepath.Separator)) {
 		return fmt.Errorf("%s lies in %s, which would be copied into itself", target, source)
@@ -61,21 +68,16 @@ func copyTree(ctx context.Context, source, target string) error {
 		if err != nil {
 			return err
 		}
-		return copyEntry(ctx, path, filepath.Join(target, below), e)
+		return copyEntry(ctx, path, filepath.Join(target, below), e, alike)
 	})
 }
 
-func copyEntry(ctx context.Context, source, target string, e fs.DirEntry) error {
+func copyEntry(ctx context.Context, source, target string, e fs.DirEntry, alike likeness) error {
 	switch {
 	case e.IsDir():
-		info, err := e.Info()
-		if err != nil {
-			return err
-		}
 		if err := os.MkdirAll(target, 0o777); err != nil {
 			return err
 		}
-		return os.Chmod(target, info.Mode().Perm())
 	case e.Type()&fs.ModeSymlink != 0:
 		link, err := os.Readlink(source)
 		if err != nil {
@@ -84,11 +86,17 @@ func copyEntry(ctx context.Context, source, target string, e fs.DirEntry) error 
 		if err := os.Remove(target); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		return os.Symlink(link, target)
+		if err := os.Symlink(link, target); err != nil {
+			return err
+		}
 	case e.Type().IsRegular():
-		return copyContent(ctx, source, target)
+		if err := copyContent(ctx, source, target); err != nil {
+			return err
+		}
+	default:
+		return fmt.Errorf("%s is neither a file, a folder nor a link", source)
 	}
-	return fmt.Errorf("%s is neither a file, a folder nor a link", source)
+	return alike(source, target)
 }
 
 // deleteFolder deletes a folder; one that holds something only with force.
