@@ -130,6 +130,26 @@ type Guest interface {
 	Close(ctx context.Context) error
 }
 
+// Publisher makes finished images of one driver images of another, on whose machines
+// they are then tested. It may be called again after a crash, and then returns the
+// image that it has made already. What it makes stays in the account and region
+// of builds: it is not released by that.
+type Publisher interface {
+	// Publish adds an image. log receives lines for the build's log.
+	Publish(ctx context.Context, spec PublishSpec, log func(string)) (Image, error)
+	// Boot is that of a Driver, for images that were published.
+	Boot(ctx context.Context, spec BootSpec) (Guest, error)
+}
+
+// PublishSpec says what is published.
+type PublishSpec struct {
+	Build   string // the build's id; tags everything that is made
+	Image   Image  // as its driver made it
+	Parent  *Image // that it stands on, when that is an image, too
+	Recipe  string
+	Version string
+}
+
 // Image is a finished image.
 type Image struct {
 	ID        string // img-… or ami-…
@@ -172,6 +192,7 @@ const (
 	StageBoot       Stage = "boot"
 	StagePrepare    Stage = "prepare" // once per test that has to, inside of boot
 	StageTest       Stage = "test"    // once per test
+	StagePublish    Stage = "publish" // of a local image as one of another driver
 	StageDistribute Stage = "distribute"
 )
 

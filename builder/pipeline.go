@@ -30,6 +30,8 @@ type Request struct {
 	Epoch string
 
 	Isolation recipe.Isolation // overrides the recipe's where it is not empty
+
+	Publisher Publisher // to where the recipe wants its image published; nil: there is none
 }
 
 // Result is what a build made. It is also filled, as far as it got, beside an error.
@@ -38,6 +40,7 @@ type Result struct {
 	Base        Base
 	Image       *Image // nil until there is one
 	ImageReused bool
+	Published   *Image // the same image as one of another driver, if the recipe asks for it
 	Tests       []TestResult
 	TestsReused bool
 	Tested      bool // all tests have run, or were reused
@@ -132,11 +135,20 @@ type pipeline struct {
 	result Result
 }
 
+// all goes through the stages. Up to the tests, all that is made stays in the account
+// and region of builds; what leaves them does so after the tests, when every gate is
+// passed.
 func (p *pipeline) all(ctx context.Context) error {
+	if err := p.publishable(); err != nil {
+		return err
+	}
 	if err := p.resolve(ctx); err != nil {
 		return err
 	}
 	if err := p.image(ctx); err != nil {
+		return err
+	}
+	if err := p.publish(ctx); err != nil {
 		return err
 	}
 	return p.test(ctx)
@@ -370,8 +382,9 @@ func (p *pipeline) testInGuest(ctx context.Context) (err error) {
 // also beside an error, to be closed.
 func (p *pipeline) boot(ctx context.Context) (guest Guest, err error) {
 	err = p.tell.stage(StageBoot, "", func() (EventKind, string, error) {
-		guest, err = p.driver.Boot(ctx, BootSpec{
-			Build: p.req.Build, Image: *p.result.Image, Disks: p.req.Recipe.Infrastructure.TestDisks,
+		on, image := p.tested()
+		guest, err = on.Boot(ctx, BootSpec{
+			Build: p.req.Build, Image: image, Disks: p.req.Recipe.Infrastructure.TestDisks,
 			Prepare: p.prepares(), Isolation: p.isolation(),
 		})
 		if err != nil {

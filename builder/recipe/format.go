@@ -54,6 +54,10 @@ func Format() yamldoc.Format {
 			"infrastructure.timeoutMinutes": {Doc: "Of the whole build.", Default: "60", Min: 1, Max: maxTimeoutMinutes},
 			"infrastructure.testDisks":      {Doc: "Sizes in GiB of further, empty disks of the test instance.", Most: maxTestDisks, Min: 1, Max: maxVolumeGiB},
 
+			"publish":        {Doc: "Makes the image of a local build an AMI, too, on which the tests are run and which is released."},
+			"publish.driver": {Doc: "To whose images it is added.", Allowed: []string{driverEC2}},
+			"publish.region": {Doc: "Where the AMI is at home; without it, as the daemon is configured.", Pattern: regionName.String(), Word: true},
+
 			"exports":        {Doc: "Disk formats that a release is also written in."},
 			"exports.format": {Doc: "A disk format.", Allowed: exportFormats()},
 

@@ -41,13 +41,22 @@ func (r *Recipe) testDigest() string {
 	for _, size := range r.Infrastructure.TestDisks {
 		tested = append(tested, strconv.Itoa(size))
 	}
+	if r.Publish != nil { // it is the published image that is tested
+		tested = append(tested, r.Publish.digest())
+	}
 	return hash("tests", tested...)
 }
+
+func (p *Publish) digest() string { return hash("publish", p.Driver, p.Region) }
 
 // ReleaseKey names what becomes of an image, given by its build key, when it is
 // released: where it goes, in which formats, under which tags.
 func (r *Recipe) ReleaseKey(build string) string {
-	return hash("release", build, r.distributionDigest())
+	released := []string{build, r.distributionDigest()}
+	if r.Publish != nil {
+		released = append(released, r.Publish.digest())
+	}
+	return hash("release", released...)
 }
 
 // BuildUses are the components that run on the build instance, in order: those

@@ -71,6 +71,9 @@ func TestPlan(t *testing.T) {
 		"only a test": {change: edit("web/http.yaml", "curl", "wget"), want: []string{
 			"web 1.3.0: test (tests changed): web/http.yaml changed",
 		}},
+		"only where it is published": {change: edit("proxy/recipe.yaml", "name: proxy", "name: proxy\npublish: {driver: ec2, region: eu-west-1}"), want: []string{
+			"proxy 2.0.0: test (tests changed): publishing nowhere → to ec2 in eu-west-1",
+		}},
 		"only the disks of tests": {change: edit("proxy/recipe.yaml", "name: proxy", "name: proxy\ninfrastructure: {testDisks: [1]}"), want: []string{
 			"proxy 2.0.0: test (tests changed): disks of the test instance changed",
 		}},

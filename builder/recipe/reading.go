@@ -28,6 +28,7 @@ type imageRecipe struct {
 	Tests            yamldoc.At[[]use]             `yaml:"tests"`
 	Schedule         *schedule                     `yaml:"schedule"`
 	Infrastructure   infrastructure                `yaml:"infrastructure"`
+	Publish          *publish                      `yaml:"publish"`
 	Exports          yamldoc.At[[]export]          `yaml:"exports"`
 	Distribution     yamldoc.At[[]distribution]    `yaml:"distribution"`
 	WorkingDirectory text                          `yaml:"workingDirectory"`
@@ -110,6 +111,7 @@ func (r *reading) convert(source *imageRecipe) {
 	r.recipe.Tests = r.uses(source.Tests, "tests")
 	r.files(source.Files)
 	r.schedule(source.Schedule)
+	r.publish(source.Publish)
 	r.exports(source.Exports)
 	r.distribution(source.Distribution)
 	r.tags(source.AMITags)

@@ -45,6 +45,7 @@ type Recipe struct {
 	Tests          []Use
 	Schedule       *Schedule
 	Infrastructure Infrastructure
+	Publish        *Publish // nil: the image stays where it was built
 	Exports        []Export
 	Distribution   []Distribution
 	WorkingDir     string // default /tmp, C:\ on Windows
@@ -158,6 +159,13 @@ type Infrastructure struct {
 	KeepOnFailure  bool
 	TimeoutMinutes int   // of the whole build; default 60
 	TestDisks      []int // sizes in GiB of further, empty disks of the test instance
+}
+
+// Publish says that the image is made one of another driver, too. It is that one
+// which is tested and released.
+type Publish struct {
+	Driver string // ec2
+	Region string // where its releases are at home; empty: as the daemon is configured
 }
 
 // Export is a disk format that a release is also written in.

@@ -60,6 +60,26 @@ func (r *reading) infrastructure(source *infrastructure) {
 	r.recipe.Infrastructure = i
 }
 
+type publish struct {
+	Driver text `yaml:"driver,required" example:"ec2"`
+	Region text `yaml:"region"`
+}
+
+// publish reads to where the image is published, after infrastructure is known.
+func (r *reading) publish(source *publish) {
+	if source == nil || source.Driver.Node == nil {
+		return
+	}
+	p := &Publish{Driver: r.oneOf(source.Driver, "driver to publish to", driverEC2), Region: source.Region.Value}
+	if built := r.recipe.Infrastructure.Driver; built != driverLocal && p.Driver == driverEC2 {
+		r.bad(source.Driver.Node, "leave publish out, or build with driver local", "an image that is built by driver %s is not published to %s", built, p.Driver)
+	}
+	if source.Region.Node != nil && !regionName.MatchString(p.Region) {
+		r.bad(source.Region.Node, "expected a region such as eu-west-1", "%q is not a region", shorten(p.Region))
+	}
+	r.recipe.Publish = p
+}
+
 type export struct {
 	Format text `yaml:"format,required" example:"vmdk"`
 }

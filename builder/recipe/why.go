@@ -29,10 +29,22 @@ func why(old, now *Recipe) []string {
 	reasons = append(reasons, whyFiles(old.Files, now.Files)...)
 	reasons = append(reasons, whyUses("test", old.Tests, now.Tests)...)
 	say(!slices.Equal(old.Infrastructure.TestDisks, now.Infrastructure.TestDisks), "disks of the test instance changed")
+	say(published(old) != published(now), "publishing %s → %s", published(old), published(now))
 	say(old.distributionDigest() != now.distributionDigest(), "distribution changed")
 	say(old.Path != now.Path, "%s is now %s", old.Path, now.Path)
 	say(len(reasons) == 0, "%s changed", now.Path)
 	return reasons
+}
+
+// published says to where a recipe's image is published.
+func published(r *Recipe) string {
+	switch {
+	case r.Publish == nil:
+		return "nowhere"
+	case r.Publish.Region == "":
+		return "to " + r.Publish.Driver
+	}
+	return "to " + r.Publish.Driver + " in " + r.Publish.Region
 }
 
 // whyUses compares two lists of components, or of tests.

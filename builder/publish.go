@@ -1,0 +1,51 @@
+package builder
+
+import (
+	"context"
+	"fmt"
+)
+
+// publishable finds out before anything is built what would fail afterwards.
+func (p *pipeline) publishable() error {
+	to := p.req.Recipe.Publish
+	if to == nil || p.req.Publisher != nil {
+		return nil
+	}
+	return &Error{
+		Fault: Author, Stage: StagePublish,
+		Reason: fmt.Sprintf("the recipe has its image published to %s, for which nothing is configured here", to.Driver),
+		Hint:   "take publish out of the recipe, or have the operator configure " + to.Driver,
+	}
+}
+
+// publish adds the image to those of another driver, where the recipe asks for it.
+// An image that was published before is only looked up.
+func (p *pipeline) publish(ctx context.Context) error {
+	if p.req.Recipe.Publish == nil {
+		return nil
+	}
+	return p.tell.stage(StagePublish, "", func() (EventKind, string, error) {
+		published, err := p.req.Publisher.Publish(ctx, PublishSpec{
+			Build: p.req.Build, Image: *p.result.Image, Parent: p.req.Parent,
+			Recipe: p.req.Recipe.Name, Version: p.req.Recipe.Version.String(),
+		}, func(line string) { p.tell.output(StagePublish, "", line+"\n", false) })
+		if err != nil {
+			return Failed, "", inStage(err, StagePublish, "", "the image could not be published to "+p.req.Recipe.Publish.Driver)
+		}
+		p.result.Published = &published
+		return Succeeded, published.ID, nil
+	})
+}
+
+// booter starts instances for tests: a Driver, or a Publisher.
+type booter interface {
+	Boot(ctx context.Context, spec BootSpec) (Guest, error)
+}
+
+// tested is the image that the tests are run on, and who starts instances of it.
+func (p *pipeline) tested() (booter, Image) {
+	if p.result.Published != nil {
+		return p.req.Publisher, *p.result.Published
+	}
+	return p.driver, *p.result.Image
+}
