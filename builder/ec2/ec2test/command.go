@@ -125,7 +125,7 @@ func (c *Cloud) sendCommand(body []byte) answer {
 	for _, id := range in.InstanceIds {
 		i := c.instances[id]
 		if i == nil || !c.reachable(i) {
-			return wrong("InvalidInstanceId", "Instances [[%s]] not in a valid state for account %s", id, Account)
+			return wrong("InvalidInstanceId", "Instances [[%s]] not in a valid state for account %s", id, c.Account)
 		}
 		if documents[in.DocumentName].powerShell != (i.parent.attributes["platform"] == "windows") {
 			return wrong("UnsupportedPlatformType", "The document %s is not for the platform of %s", in.DocumentName, id)

@@ -45,15 +45,11 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
-
-	"github.com/seed-6db18919/ingot/builder/ec2/ec2test/botomodel"
 )
 
 // What every Cloud has from the start.
 const (
 	Region  = "eu-central-1"
-	Account = "123456789012"
-	Bucket  = "ingot-test" // an empty S3 bucket
 	Profile = "ingot-test" // an instance profile with which an agent reaches Systems Manager
 )
 
@@ -85,16 +81,17 @@ type Launch struct {
 	Tags     map[string]string
 }
 
-// Cloud is one account in one region, empty but for Parents, Bucket and Profile.
+// Cloud is one account in one region, empty but for Parents, Profile and a bucket.
 type Cloud struct {
-	URL    string // where it answers, for every service
-	Faults *Faults
+	URL     string // where it answers, for every service
+	Account string // its number, which no other Cloud has
+	Bucket  string // an empty S3 bucket
+	Faults  *Faults
 
 	t        testing.TB
 	options  Options
 	ctx      context.Context // ends when the test does
 	emulator *emulator
-	models   map[string]*botomodel.Model
 	pass     *httputil.ReverseProxy
 	client   *http.Client // of Config
 	calls    callLog
@@ -111,7 +108,7 @@ type Cloud struct {
 
 // Start starts a Cloud that lasts as long as the test. It needs the environment
 // variable INGOT_TEST_MOTO, which `make test-aws` sets, and skips the test without:
-// `make test` has no moto.
+// `make test` has no moto. A package with many such tests has them share one: see Main.
 func Start(t testing.TB, options Options) *Cloud {
 	t.Helper()
 	program := os.Getenv("INGOT_TEST_MOTO")
@@ -129,8 +126,9 @@ func Start(t testing.TB, options Options) *Cloud {
 		instances: map[string]*instance{}, images: map[string]*image{}, snapshots: map[string]*snapshot{},
 		unseen: map[string]int{}, tokens: map[string]reservation{}, commands: map[string]*command{},
 	}
-	c.models = openModels(t, program)
-	c.emulator = startEmulator(t, program)
+	c.emulator = borrowEmulator(t, program)
+	c.Account = c.emulator.account
+	c.Bucket = "ingot-test-" + c.Account
 	c.pass = c.emulator.proxy()
 	c.setUp()
 	c.listen(cancel)
@@ -180,6 +178,6 @@ func (c *Cloud) setUp() {
 		c.images[p.ID] = p.image()
 	}
 	e := c.emulator
-	e.must(c.t, e.ask(c.ctx, http.MethodPut, "/"+Bucket, "s3", "<CreateBucketConfiguration><LocationConstraint>"+Region+"</LocationConstraint></CreateBucketConfiguration>"))
+	e.must(c.t, e.ask(c.ctx, http.MethodPut, "/"+c.Bucket, "s3", "<CreateBucketConfiguration><LocationConstraint>"+Region+"</LocationConstraint></CreateBucketConfiguration>"))
 	e.must(c.t, e.form(c.ctx, "iam", url.Values{"Action": {"CreateInstanceProfile"}, "Version": {"2010-05-08"}, "InstanceProfileName": {Profile}}))
 }

@@ -15,17 +15,111 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/seed-6db18919/ingot/builder/ec2/ec2test/botomodel"
 )
 
 var listening = regexp.MustCompile(`Running on (http://127\.0\.0\.1:\d+)`)
 
-// emulator is a moto server of one test.
+// shared is the server of a package whose TestMain calls Main.
+var shared *server
+
+// server is a running moto, in which each Cloud has an account.
+type server struct {
+	url      *url.URL
+	models   map[string]*botomodel.Model
+	accounts atomic.Int64
+	stop     func()
+}
+
+// Main runs the tests of a package with one moto server for all of them, which
+// TestMain calls; starting one takes seconds. The tests stay apart from each other,
+// for each Cloud has an account of its own. It returns the status to exit with.
+func Main(m *testing.M) int {
+	if program := os.Getenv("INGOT_TEST_MOTO"); program != "" {
+		dir, err := os.MkdirTemp("", "ec2test-")
+		if err == nil {
+			defer os.RemoveAll(dir)
+			shared, err = startServer(program, dir)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer shared.stop()
+	}
+	return m.Run()
+}
+
+// startServer starts moto; dir is for its files.
+func startServer(program, dir string) (_ *server, err error) {
+	s := &server{}
+	if s.models, err = openModels(program); err != nil {
+		return nil, err
+	}
+	images := filepath.Join(dir, "images.json")
+	text, err := json.Marshal(parentsForEmulator())
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(images, text, 0o600); err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(program, "-H", "127.0.0.1", "-p", "0")
+	cmd.Env = append(os.Environ(), "MOTO_AMIS_PATH="+images, "MOTO_ENABLE_AMI_VALIDATION=true", "MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION=true")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, in := io.Pipe()
+	cmd.Stdout, cmd.Stderr = in, in
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	var reader sync.WaitGroup
+	address := make(chan string, 1)
+	reader.Go(func() { scanForAddress(out, address) })
+	s.stop = func() {
+		_ = cmd.Process.Kill() // it keeps nothing
+		_ = cmd.Wait()
+		_ = in.Close()
+		reader.Wait()
+	}
+	select {
+	case found := <-address:
+		if s.url, err = url.Parse(found); err != nil {
+			s.stop()
+		}
+		return s, err
+	case <-time.After(time.Minute):
+		s.stop()
+		return nil, fmt.Errorf("%s does not listen", program)
+	}
+}
+
+// emulator is an account of a server.
 type emulator struct {
-	url    *url.URL
-	client *http.Client
+	server  *server
+	account string
+	client  *http.Client
+}
+
+// borrowEmulator gives a test an account, of the shared server if there is one.
+func borrowEmulator(t testing.TB, program string) *emulator {
+	t.Helper()
+	from := shared
+	if from == nil {
+		var err error
+		if from, err = startServer(program, t.TempDir()); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(from.stop)
+	}
+	transport := &http.Transport{MaxIdleConnsPerHost: 64}
+	t.Cleanup(transport.CloseIdleConnections)
+	account := fmt.Sprint(123456789012 + from.accounts.Add(1))
+	return &emulator{server: from, account: account, client: &http.Client{Transport: transport}}
 }
 
 // answer is a whole response.
@@ -36,47 +130,8 @@ type answer struct {
 	err    error // it did not come
 }
 
-func startEmulator(t testing.TB, program string) *emulator {
-	t.Helper()
-	images := filepath.Join(t.TempDir(), "images.json")
-	text, err := json.Marshal(parentsForEmulator())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(images, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(program, "-H", "127.0.0.1", "-p", "0")
-	cmd.Env = append(os.Environ(), "MOTO_AMIS_PATH="+images, "MOTO_ENABLE_AMI_VALIDATION=true", "MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION=true")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, in := io.Pipe()
-	cmd.Stdout, cmd.Stderr = in, in
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	var reader sync.WaitGroup
-	address := make(chan string, 1)
-	reader.Go(func() { scanForAddress(out, address) })
-	transport := &http.Transport{MaxIdleConnsPerHost: 64}
-	t.Cleanup(func() {
-		transport.CloseIdleConnections()
-		_ = cmd.Process.Kill() // it keeps nothing
-		_ = cmd.Wait()
-		_ = in.Close()
-		reader.Wait()
-	})
-	select {
-	case found := <-address:
-		at, err := url.Parse(found)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return &emulator{url: at, client: &http.Client{Transport: transport}}
-	case <-time.After(time.Minute):
-		t.Fatalf("%s does not listen", program)
-		return nil
-	}
-}
+// accountHeader tells moto whose a request is.
+const accountHeader = "X-Moto-Account-Id"
 
 // scanForAddress reads to the end, so that the server is never held up by what it says.
 func scanForAddress(out io.Reader, address chan<- string) {
@@ -91,7 +146,11 @@ func scanForAddress(out io.Reader, address chan<- string) {
 func (e *emulator) proxy() *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
 		// The host stays: moto makes addresses of it.
-		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(e.url); r.Out.Host = r.In.Host },
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(e.server.url)
+			r.Out.Host = r.In.Host
+			r.Out.Header.Set(accountHeader, e.account)
+		},
 		Transport: e.client.Transport,
 		ErrorHandler: func(http.ResponseWriter, *http.Request, error) {
 			panic(http.ErrAbortHandler) // the client went away, or the test is over
@@ -102,11 +161,12 @@ func (e *emulator) proxy() *httputil.ReverseProxy {
 // ask sends a request that nobody signed. moto takes the service and the region from
 // the signature and does not look at the rest of it.
 func (e *emulator) ask(ctx context.Context, method, path, service, body string) answer {
-	r, err := http.NewRequestWithContext(ctx, method, e.url.String()+path, strings.NewReader(body))
+	r, err := http.NewRequestWithContext(ctx, method, e.server.url.String()+path, strings.NewReader(body))
 	if err != nil {
 		return answer{err: err}
 	}
 	r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=test/20300101/"+Region+"/"+service+"/aws4_request, SignedHeaders=host, Signature=none")
+	r.Header.Set(accountHeader, e.account)
 	if service == "ec2" || service == "iam" {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}

@@ -428,7 +428,7 @@ func (c *Cloud) describeSnapshots(form url.Values) answer {
 		if s == nil {
 			s = &snapshot{}
 		}
-		if s.hidden || len(ids) == 0 && c.hidden(id) || len(owners) > 0 && !owned(owners, item.get("ownerId")) {
+		if s.hidden || len(ids) == 0 && c.hidden(id) || len(owners) > 0 && !c.owned(owners, item.get("ownerId")) {
 			return false
 		}
 		status := "completed"
@@ -443,8 +443,8 @@ func (c *Cloud) describeSnapshots(form url.Values) answer {
 	return good(parsed)
 }
 
-func owned(owners []string, owner string) bool {
-	return slices.Contains(owners, owner) || owner == Account && slices.Contains(owners, "self")
+func (c *Cloud) owned(owners []string, owner string) bool {
+	return slices.Contains(owners, owner) || owner == c.Account && slices.Contains(owners, "self")
 }
 
 // deleteSnapshot refuses to take one from an image.

@@ -83,7 +83,7 @@ func (c *Cloud) Leftovers(ctx context.Context) Leftovers {
 	}
 	for _, item := range c.look(ctx, "DescribeSnapshots").items("snapshotSet") {
 		r := resource(item, "snapshotId")
-		if s := c.snapshots[r.ID]; item.get("ownerId") == Account && !used[r.ID] && (s == nil || !s.hidden) {
+		if s := c.snapshots[r.ID]; item.get("ownerId") == c.Account && !used[r.ID] && (s == nil || !s.hidden) {
 			l.Snapshots = append(l.Snapshots, r)
 		}
 	}
@@ -108,10 +108,10 @@ func resource(item *tree, id string) Resource {
 	return r
 }
 
-// Objects are the keys in Bucket that begin with a prefix, at most a thousand.
+// Objects are the keys in the bucket that begin with a prefix, at most a thousand.
 func (c *Cloud) Objects(ctx context.Context, prefix string) []string {
 	c.t.Helper()
-	a := c.emulator.ask(ctx, http.MethodGet, "/"+Bucket+"?list-type=2&prefix="+url.QueryEscape(prefix), "s3", "")
+	a := c.emulator.ask(ctx, http.MethodGet, "/"+c.Bucket+"?list-type=2&prefix="+url.QueryEscape(prefix), "s3", "")
 	c.emulator.must(c.t, a)
 	parsed, err := parseTree(a.body)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,8 @@ import (
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 	"github.com/aws/smithy-go"
 )
+
+func TestMain(m *testing.M) { os.Exit(Main(m)) }
 
 // account is a Cloud with the clients that the tests use.
 type account struct {
@@ -129,10 +132,10 @@ func (a account) run(t *testing.T, id string, commands ...string) *ssm.GetComman
 
 func TestObjectsPass(t *testing.T) {
 	a := start(t, Options{})
-	if _, err := a.s3.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(Bucket), Key: aws.String("a/b"), Body: strings.NewReader("content")}); err != nil {
+	if _, err := a.s3.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(a.Bucket), Key: aws.String("a/b"), Body: strings.NewReader("content")}); err != nil {
 		t.Fatal(err)
 	}
-	signed, err := s3.NewPresignClient(a.s3).PresignGetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String(Bucket), Key: aws.String("a/b")})
+	signed, err := s3.NewPresignClient(a.s3).PresignGetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String(a.Bucket), Key: aws.String("a/b")})
 	if err != nil {
 		t.Fatal(err)
 	}

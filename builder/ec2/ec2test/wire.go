@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"testing"
 
 	"github.com/seed-6db18919/ingot/builder/ec2/ec2test/botomodel"
 )
@@ -89,28 +88,27 @@ func (c *Cloud) enter() bool {
 }
 
 // openModels reads what requests are held against.
-func openModels(t testing.TB, program string) map[string]*botomodel.Model {
-	t.Helper()
+func openModels(program string) (map[string]*botomodel.Model, error) {
 	models := map[string]*botomodel.Model{}
 	for _, service := range []string{"ec2", "ssm", "ebs"} {
 		model, err := botomodel.Open(program, service)
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		models[service] = model
 	}
-	return models
+	return models, nil
 }
 
 // validate holds a request against its service's model.
 func (c *Cloud) validate(r *Request) error {
 	switch r.Service {
 	case "ec2":
-		return c.models["ec2"].Form(r.Form)
+		return c.emulator.server.models["ec2"].Form(r.Form)
 	case "ssm":
-		return c.models["ssm"].JSON(r.Operation, r.body)
+		return c.emulator.server.models["ssm"].JSON(r.Operation, r.body)
 	case "ebs":
-		return c.models["ebs"].REST(r.http, r.body)
+		return c.emulator.server.models["ebs"].REST(r.http, r.body)
 	}
 	return nil
 }
