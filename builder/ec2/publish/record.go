@@ -129,6 +129,25 @@ func (r records) finish(m manifest) error {
 	return os.Remove(r.path(m.Key, ".journal"))
 }
 
+// latest is the key of what was uploaded last of a lineage; empty when nothing was.
+func (r records) latest(lineage string) (key string, err error) {
+	text, err := os.ReadFile(r.path(lineage, ".latest"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &key)
+	}
+	return key, err
+}
+
+func (r records) setLatest(lineage, key string) error {
+	if lineage == "" {
+		return nil
+	}
+	return store.WriteJSON(r.path(lineage, ".latest"), key)
+}
+
 // create begins a journal, in place of one that came to nothing.
 func (r records) create(b beginning) (*journal, error) {
 	path := r.path(b.Key, ".journal")

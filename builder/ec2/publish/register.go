@@ -59,10 +59,11 @@ type AMI struct {
 // badInName is what EC2 does not take in an image's name.
 var badInName = regexp.MustCompile(`[^A-Za-z0-9()\[\]. /'@_-]+`)
 
-// ImageName names the image of a build key: the same one each time that it is asked
-// for, and nobody else's.
-func ImageName(recipe, version, key string) string {
-	end := "-" + version + "-" + key[:min(16, len(key))]
+// ImageName names the image of a recipe that has a key: the same one each time that
+// it is asked for, and nobody else's. A version is not in it: a candidate becomes a
+// release as it is.
+func ImageName(recipe, key string) string {
+	end := "-" + key[:min(16, len(key))]
 	name := recipe[:min(len(recipe), maxName-min(maxName, len(end)+len("ingot-")))]
 	name = badInName.ReplaceAllString("ingot-"+name+end, "-")
 	return name[:min(len(name), maxName)]

@@ -50,6 +50,9 @@ type Options struct {
 	// its blocks. If one of them was uploaded from the same Dir and its snapshot is
 	// still there, only the blocks that differ are written.
 	Parents []string
+	// Lineage names what the disk is a version of; the version that was uploaded last
+	// is the nearest of its parents. Empty: nothing.
+	Lineage string
 	// Dir keeps what is remembered of uploads. It belongs to one account and region.
 	Dir string
 
@@ -174,6 +177,9 @@ func (u *uploader) once(ctx context.Context) (_ Snapshot, err error) {
 		return Snapshot{}, err
 	}
 	b := j.begin
+	if err := u.records.setLatest(u.Lineage, b.Key); err != nil {
+		return Snapshot{}, err
+	}
 	return Snapshot{ID: j.snapshot, SizeGiB: b.SizeGiB, Parent: b.Parent, Blocks: len(all), Written: len(j.written)},
 		u.records.finish(manifest{Key: b.Key, Snapshot: j.snapshot, Attempt: b.Attempt, SizeGiB: b.SizeGiB, Blocks: all})
 }
@@ -189,7 +195,11 @@ func (u *uploader) beginning(ctx context.Context) (beginning, error) {
 		Description: u.Description, Tags: u.Tags,
 		Minutes: int32(min(max(giveUp, leastGiveUp), giveUpAfter) / time.Minute),
 	}
-	for _, key := range u.Parents {
+	latest, err := u.records.latest(u.Lineage)
+	if err != nil {
+		return b, err
+	}
+	for _, key := range append([]string{latest}, u.Parents...) {
 		m, err := u.records.manifest(key)
 		if err != nil {
 			return b, err
