@@ -87,21 +87,27 @@ func (o *objects) sizeOnce(hash plumbing.Hash) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, err := store.EncodedObjectSize(hash)
-	return n, objectError(hash, err)
+	// Not EncodedObjectSize: that forgets what it has read, and whoever asks for the
+	// size of a small file often reads it next.
+	obj, err := store.EncodedObject(plumbing.AnyObject, hash)
+	if err != nil {
+		return 0, objectError(hash, err)
+	}
+	return obj.Size(), nil
 }
 
 func (o *objects) readOnce(want plumbing.ObjectType, hash plumbing.Hash, limit int64) ([]byte, error) {
-	n, err := o.sizeOnce(hash)
+	store, err := o.storage()
 	if err != nil {
 		return nil, err
 	}
-	if n > limit {
-		return nil, fmt.Errorf("%s has %d bytes, at most %d are read: %w", want, n, limit, errTooLarge)
-	}
-	obj, err := o.store.EncodedObject(want, hash)
+	obj, err := store.EncodedObject(want, hash) // of what is large, only the head is read yet
 	if err != nil {
 		return nil, objectError(hash, err)
+	}
+	n := obj.Size()
+	if n > limit {
+		return nil, fmt.Errorf("%s has %d bytes, at most %d are read: %w", want, n, limit, errTooLarge)
 	}
 	r, err := obj.Reader()
 	if err != nil {
@@ -112,8 +118,8 @@ func (o *objects) readOnce(want plumbing.ObjectType, hash plumbing.Hash, limit i
 	if _, err := buf.ReadFrom(io.LimitReader(r, limit+1)); err != nil {
 		return nil, objectError(hash, err)
 	}
-	if int64(buf.Len()) != obj.Size() {
-		return nil, &damaged{fmt.Errorf("%s: %d bytes instead of %d", hash, buf.Len(), obj.Size())}
+	if int64(buf.Len()) != n {
+		return nil, &damaged{fmt.Errorf("%s: %d bytes instead of %d", hash, buf.Len(), n)}
 	}
 	return buf.Bytes(), nil
 }
@@ -239,7 +245,7 @@ func (o *objects) tree(hash plumbing.Hash) ([]entry, error) {
 // parseTree reads a tree object: "mode SP name NUL hash", again and again. Names
 // that could lead out of their folder are refused.
 func parseTree(raw []byte) ([]entry, error) {
-	entries := make([]entry, 0, len(raw)/36)
+	entries := make([]entry, 0, len(raw)/28) // none is shorter
 	for len(raw) > 0 {
 		space := bytes.IndexByte(raw, ' ')
 		if space < 0 {

@@ -349,10 +349,10 @@ func (c *comparison) folders(at string, a, b entry) error {
 }
 
 func (c *comparison) read(t *Tree, e entry) ([]entry, error) {
-	if t == nil || !e.hasEntries() {
+	if t == nil {
 		return nil, nil
 	}
-	return t.source.tree(e.hash)
+	return t.folder(e)
 }
 
 // compareEntries orders the first entries of two folders as Git does, where a

@@ -24,6 +24,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -228,6 +229,8 @@ func (w *Watcher) take(ctx context.Context, s sighting) taken {
 	if len(changes) == 0 {
 		return t
 	}
+	// What the fetch has opened serves those who accept the changes.
+	defer runtime.KeepAlive(w.mirror.reader())
 	fetched := w.fetch(ctx, changes)
 	for _, c := range changes {
 		err := fetched[c.Ref]
