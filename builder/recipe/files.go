@@ -111,6 +111,9 @@ func (c *collecting) collect(source, destination string) {
 	if info, err := c.tree.Lstat(source); err == nil && info.IsDir() {
 		c.document.roots = append(c.document.roots, source)
 	}
+	if c.reuse(source, destination) {
+		return
+	}
 	err := fs.WalkDir(c.tree, source, func(at string, entry fs.DirEntry, err error) error {
 		if err == nil {
 			err = c.ctx.Err()
@@ -130,6 +133,25 @@ func (c *collecting) collect(source, destination string) {
 	if err != nil {
 		c.fault(err)
 	}
+}
+
+// reuse takes what was collected from a source that has not changed since. What
+// exceeds a limit together with the rest is walked through, to say so as always.
+func (c *collecting) reuse(source, destination string) bool {
+	entries, ok := c.before.files(c.document.path, source, destination)
+	if !ok {
+		return false
+	}
+	count, bytes := c.count+len(entries), c.bytes
+	for _, f := range entries {
+		bytes += f.Size + int64(len(f.Link))
+	}
+	if c.full || count > MaxFiles || bytes > MaxFileBytes {
+		return false
+	}
+	c.count, c.bytes = count, bytes
+	c.files.Entries = slices.Clone(entries)
+	return true
 }
 
 func (c *collecting) limit(info fs.FileInfo) {

@@ -5,28 +5,64 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"weak"
 
 	"github.com/seed-6db18919/ingot/internal/yamldoc"
 )
 
 // set checks what documents say about each other and sorts the valid recipes
 // from the others.
-func (l *loader) set(documents map[string]*document) *Set {
+func (l *loader) set(documents map[string]*document, r *readers) *Set {
 	k := newLinker(l.options, documents)
 	k.duplicates()
 	k.parents()
 	s := &Set{
 		Recipes: make(map[string]*Recipe, len(documents)), Invalid: map[string]Invalid{},
-		options: l.options, documents: documents, digests: l.digests,
+		options: l.options, documents: documents, digests: l.digests, readers: r,
+		plain: len(k.found) == 0, children: map[string][]string{},
 	}
-	for at, doc := range documents {
-		if problems := k.found[doc]; doc.recipe == nil || len(problems) > 0 {
-			s.Invalid[at] = newInvalid(doc, problems)
-		} else {
-			s.Recipes[doc.name] = doc.recipe
+	for _, doc := range documents {
+		s.sort(doc, k.found[doc])
+		if doc.name != "" && doc.parent.Kind == ParentRecipe {
+			s.children[doc.parent.Name] = append(s.children[doc.parent.Name], doc.name)
 		}
 	}
 	return s
+}
+
+// sort puts a document where it belongs, given what others say about it.
+func (s *Set) sort(doc *document, linked yamldoc.Problems) {
+	if doc.recipe == nil || len(linked) > 0 {
+		s.Invalid[doc.path] = newInvalid(doc, linked)
+	} else {
+		s.Recipes[doc.name] = doc.recipe
+	}
+}
+
+// relinked is set for documents of which some were read again, where that changed
+// nothing of what documents say about each other: the same names stand on the same
+// parents, and there was nothing wrong with that. Otherwise it is nil.
+func (s *Set) relinked(documents, read map[string]*document) *Set {
+	if !s.plain {
+		return nil
+	}
+	for at, doc := range read {
+		old := s.documents[at]
+		if old == nil || doc == nil || old.name != doc.name || old.parent.Kind != doc.parent.Kind || old.parent.Name != doc.parent.Name {
+			return nil
+		}
+	}
+	after := *s
+	after.documents = documents
+	after.Recipes, after.Invalid = maps.Clone(s.Recipes), maps.Clone(s.Invalid)
+	after.base, after.fresh = weak.Make(s), nil
+	for at, doc := range read {
+		delete(after.Recipes, doc.name)
+		delete(after.Invalid, at)
+		after.sort(doc, nil)
+		after.fresh = append(after.fresh, doc.name)
+	}
+	return &after
 }
 
 func newInvalid(doc *document, linked yamldoc.Problems) Invalid {

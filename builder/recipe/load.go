@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"weak"
 
 	"go.yaml.in/yaml/v3"
 
@@ -62,6 +63,11 @@ type Set struct {
 	options   Options
 	documents map[string]*document // by path
 	digests   *digests
+	readers   *readers
+	plain     bool                // all of the tree, and no problem that needs more than one document
+	children  map[string][]string // names of the recipes that stand on a recipe
+	base      weak.Pointer[Set]   // a Set from which only the recipes in fresh may differ
+	fresh     []string
 }
 
 // Invalid is a document from which no recipe can be built.
@@ -88,6 +94,7 @@ func (s *Set) Within(at string) *Set {
 	at = path.Clean(at)
 	part := *s
 	part.Recipes, part.Invalid = map[string]*Recipe{}, map[string]Invalid{}
+	part.plain, part.base, part.fresh = false, weak.Pointer[Set]{}, nil
 	for name, r := range s.Recipes {
 		if within(r.Path, at) {
 			part.Recipes[name] = r
@@ -126,69 +133,7 @@ func Load(ctx context.Context, tree Tree, options Options) (*Set, error) {
 			return nil, err
 		}
 	}
-	return l.set(documents), nil
-}
-
-// Update reads a tree that differs from the Set's at the changed paths only:
-// files and links that were added, removed or changed, as a diff lists them. The
-// result is what Load would return, for the price of the recipes concerned; it is
-// the Set itself when none is.
-func (s *Set) Update(ctx context.Context, tree Tree, changed []string) (*Set, error) {
-	l := &loader{ctx: ctx, tree: tree, options: s.options, digests: s.digests, components: map[string]*parsedComponent{}}
-	read := map[string]*document{}
-	for at := range s.concerned(changed) {
-		doc, err := l.file(at)
-		if err != nil {
-			return nil, err
-		}
-		if doc != nil || s.documents[at] != nil {
-			read[at] = doc
-		}
-	}
-	if len(read) == 0 {
-		return s, nil
-	}
-	documents := maps.Clone(s.documents)
-	maps.Copy(documents, read)
-	maps.DeleteFunc(documents, func(_ string, doc *document) bool { return doc == nil })
-	return l.set(documents), nil
-}
-
-// concerned returns the documents to read again, and files that may be new ones.
-func (s *Set) concerned(changed []string) map[string]bool {
-	paths := map[string]bool{}
-	is, above := make(map[string]bool, len(changed)), map[string]bool{}
-	for _, at := range changed {
-		is[at] = true
-		for dir := at; dir != "." && !above[dir]; dir = path.Dir(dir) {
-			above[dir] = true
-		}
-		if isYAML(at) && slices.ContainsFunc(watchedFolders(s.options), func(folder string) bool { return within(at, folder) }) {
-			paths[at] = true
-		}
-	}
-	for at, doc := range s.documents {
-		if doc.touchedBy(changed, is, above) {
-			paths[at] = true
-		}
-	}
-	return paths
-}
-
-// touchedBy goes through the shorter of what changed and what was looked at.
-func (d *document) touchedBy(changed []string, is, above map[string]bool) bool {
-	if len(changed) <= len(d.watched) {
-		if slices.ContainsFunc(changed, func(at string) bool { return d.watched[at] }) {
-			return true
-		}
-	} else {
-		for at := range d.watched {
-			if is[at] {
-				return true
-			}
-		}
-	}
-	return slices.ContainsFunc(d.roots, func(root string) bool { return root == "." || above[root] })
+	return l.set(documents, newReaders(documents)), nil
 }
 
 func watchedFolders(options Options) []string {
@@ -217,6 +162,7 @@ type loader struct {
 	options    Options
 	digests    *digests
 	components map[string]*parsedComponent // by path
+	before     *earlier                    // nil: nothing is known
 	err        error                       // the first time that the tree could not be read
 }
 

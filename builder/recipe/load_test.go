@@ -340,10 +340,14 @@ func TestUpdateIsLoad(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	tree := fullTree()
 	set := load(t, tree)
-	for range 200 {
-		changes := memory{}
+	before, quick := set, 0
+	for round := range 1000 {
+		changes, often := memory{}, 5
+		if round%10 < 5 { // little changes at a tree without mistakes
+			changes, often = difference(tree, fullTree()), 20
+		}
 		for at, choices := range contents {
-			if random.IntN(5) == 0 {
+			if random.IntN(often) == 0 {
 				changes[at] = choices[random.IntN(len(choices))]
 			}
 		}
@@ -372,8 +376,37 @@ func TestUpdateIsLoad(t *testing.T) {
 		if plan := Plan(updated, loaded, PlanOptions{}); len(plan) != 0 {
 			t.Fatalf("after %v: a plan between equal sets: %v", changes, plan)
 		}
-		tree, set = next, updated
+		for _, options := range []PlanOptions{{}, {All: true, AllInvalid: true}} {
+			if got, want := plans(set, updated, options), plans(before, loaded, options); !slices.Equal(got, want) {
+				t.Fatalf("after %v: planned\n%q, want\n%q", changes, got, want)
+			}
+		}
+		if updated != set && updated.base.Value() == set {
+			quick++
+		}
+		tree, set, before = next, updated, loaded
 	}
+	if quick < 50 {
+		t.Errorf("only %d times nothing had changed between documents: both ways are to be tried", quick)
+	}
+}
+
+// plans writes down all that a plan says, without the digests of what it is about.
+func plans(old, now *Set, options PlanOptions) []string {
+	var lines []string
+	for _, d := range Plan(old, now, options) {
+		lines = append(lines, fmt.Sprint(d, d.Path, d.After, d.Why, d.Findings, d.Problems))
+	}
+	return lines
+}
+
+// difference is what makes one tree of another.
+func difference(old, now memory) memory {
+	changes := memory{}
+	for _, at := range changedPaths(old, now) {
+		changes[at] = now[at]
+	}
+	return changes
 }
 
 func changedPaths(old, now memory) []string {

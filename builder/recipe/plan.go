@@ -3,6 +3,7 @@ package recipe
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -75,7 +76,6 @@ func Plan(old, now *Set, options PlanOptions) []Decision {
 	}
 	p := &planner{old: old, now: now, options: options, made: map[string]*Decision{}}
 	p.invalid()
-	p.removed()
 	p.changed()
 	p.inherited()
 	return p.sorted()
@@ -88,18 +88,47 @@ type planner struct {
 	broken   []Decision
 }
 
-// changed decides about every recipe that differs by itself.
-func (p *planner) changed() {
-	for name, now := range p.now.Recipes {
-		old := p.old.Recipes[name]
-		if old == now && !p.options.All {
-			continue
+// candidates are the names of recipes that may differ.
+func (p *planner) candidates() iter.Seq[string] {
+	switch {
+	case p.options.All:
+	case p.old == p.now:
+		return slices.Values[[]string](nil)
+	case p.now.base.Value() == p.old:
+		return slices.Values(p.now.fresh)
+	}
+	return func(yield func(string) bool) {
+		for name := range p.now.Recipes {
+			if !yield(name) {
+				return
+			}
 		}
-		if d := compare(old, now); d.Outcome != Untouched || p.options.All {
-			p.judge(d)
-			p.made[name] = d
+		for name := range p.old.Recipes {
+			if p.now.Recipes[name] == nil && !yield(name) {
+				return
+			}
 		}
 	}
+}
+
+// changed decides about every recipe that differs by itself.
+func (p *planner) changed() {
+	var gone []*Recipe
+	for name := range p.candidates() {
+		old, now := p.old.Recipes[name], p.now.Recipes[name]
+		switch {
+		case now == nil && old == nil: // it was as invalid before
+		case now == nil:
+			gone = append(gone, old)
+		case old == now && !p.options.All:
+		default:
+			if d := compare(old, now); d.Outcome != Untouched || p.options.All {
+				p.judge(d)
+				p.made[name] = d
+			}
+		}
+	}
+	p.removed(gone)
 }
 
 // inherited decides again about the recipes that stand on one that is built, and
@@ -114,14 +143,12 @@ func (p *planner) inherited() {
 	if len(built) == 0 {
 		return
 	}
-	children := map[string][]*Recipe{}
-	for _, r := range p.now.Recipes {
-		if r.Parent.Kind == ParentRecipe {
-			children[r.Parent.Name] = append(children[r.Parent.Name], r)
-		}
-	}
 	for i := 0; i < len(built); i++ {
-		for _, child := range children[built[i].Name] {
+		for _, name := range p.now.children[built[i].Name] {
+			child := p.now.Recipes[name]
+			if child == nil {
+				continue
+			}
 			if d, already := p.rebuilt(child, built[i].Recipe); d != nil && !already {
 				built = append(built, d)
 			}
@@ -186,8 +213,9 @@ func (s *Set) at(path string) *Recipe {
 	return nil
 }
 
-func (p *planner) removed() {
-	if len(p.old.Recipes) == 0 {
+// removed says of recipes that are gone which of them nobody mentions any more.
+func (p *planner) removed(gone []*Recipe) {
+	if len(gone) == 0 {
 		return
 	}
 	alive := map[string]bool{}
@@ -197,9 +225,9 @@ func (p *planner) removed() {
 			alive[r.Name] = true
 		}
 	}
-	for name, r := range p.old.Recipes {
-		if p.now.Recipes[name] == nil && !alive[name] {
-			p.made[name] = &Decision{Name: name, Path: r.Path, Old: r, Outcome: Removed, Action: ActionNone, Why: []string{p.whyRemoved(r)}}
+	for _, r := range gone {
+		if !alive[r.Name] {
+			p.made[r.Name] = &Decision{Name: r.Name, Path: r.Path, Old: r, Outcome: Removed, Action: ActionNone, Why: []string{p.whyRemoved(r)}}
 		}
 	}
 }

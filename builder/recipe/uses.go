@@ -128,7 +128,11 @@ func (r *reading) fileComponent(ref text) (Use, *parsedComponent, bool) {
 }
 
 func (r *reading) readComponent(to target) *parsedComponent {
-	var parsed *parsedComponent
+	parsed := r.before.component(r.document.path, to.path, nil)
+	if parsed != nil {
+		r.components[to.path] = parsed
+		return parsed
+	}
 	if size := to.info.Size(); size > component.MaxDocumentSize {
 		parsed = &parsedComponent{problems: yamldoc.Problems{yamldoc.TooLarge(to.path, size, component.MaxDocumentSize)}}
 	} else {
@@ -147,8 +151,11 @@ func (r *reading) parseComponent(at string, text []byte) *parsedComponent {
 	if parsed := r.components[at]; parsed != nil {
 		return parsed
 	}
-	document, problems := component.Parse(at, text)
-	parsed := &parsedComponent{text: text, digest: sha256Hex(text), document: document, problems: problems}
+	parsed := r.before.component(r.document.path, at, text)
+	if parsed == nil {
+		document, problems := component.Parse(at, text)
+		parsed = &parsedComponent{text: text, digest: sha256Hex(text), document: document, problems: problems}
+	}
 	r.components[at] = parsed
 	return parsed
 }
