@@ -34,29 +34,20 @@ type desk struct {
 	log       logrus.FieldLogger
 
 	mu   sync.Mutex
-	last map[string]*recipe.Set // by commit; the few that the next change is compared with
+	last []knownSet // the few that the next change is compared with, last used last
+}
+
+// knownSet is what the recipes of a commit are.
+type knownSet struct {
+	commit string
+	set    *recipe.Set
 }
 
 // accept plans a change and records all that follows from it.
 func (d *desk) accept(ctx context.Context, c watcher.Change) error {
-	log := d.log.WithFields(logrus.Fields{"ref": c.Ref, "commit": c.New})
-	a := ledger.Acceptance{
-		Source:  ledger.Source{Repository: d.name, CodeHost: d.codeHost, Ref: c.Ref, Commit: c.New},
-		Old:     c.Old,
-		Deleted: c.Deleted,
-	}
-	if c.PullRequest != nil {
-		a.PullRequest, a.Fork = c.PullRequest.Number, c.PullRequest.Fork
-	}
-	if !c.Deleted {
-		info, err := d.mirror.Commit(ctx, c.New)
-		if err != nil {
-			return err
-		}
-		a.Title, a.Author = info.Title, info.Author
-		if a.Builds, err = d.builds(ctx, c); err != nil {
-			return fmt.Errorf("plan %s: %w", c.New, err)
-		}
+	a, err := d.acceptance(ctx, c)
+	if err != nil {
+		return err
 	}
 	ids, err := d.ledger.Accept(ctx, a)
 	if err != nil {
@@ -65,8 +56,32 @@ func (d *desk) accept(ctx context.Context, c watcher.Change) error {
 	if c.Ref == d.branch {
 		d.changed()
 	}
-	log.WithField("builds", len(ids)).Info("change accepted")
+	d.log.WithFields(logrus.Fields{"ref": c.Ref, "commit": c.New, "builds": len(ids)}).Info("change accepted")
 	return nil
+}
+
+// acceptance is all that follows from a change. Nothing is recorded yet.
+func (d *desk) acceptance(ctx context.Context, c watcher.Change) (ledger.Acceptance, error) {
+	a := ledger.Acceptance{
+		Source:  ledger.Source{Repository: d.name, CodeHost: d.codeHost, Ref: c.Ref, Commit: c.New},
+		Old:     c.Old,
+		Deleted: c.Deleted,
+	}
+	if c.PullRequest != nil {
+		a.PullRequest, a.Fork = c.PullRequest.Number, c.PullRequest.Fork
+	}
+	if c.Deleted {
+		return a, nil
+	}
+	info, err := d.mirror.Commit(ctx, c.New)
+	if err != nil {
+		return a, err
+	}
+	a.Title, a.Author = info.Title, info.Author
+	if a.Builds, err = d.builds(ctx, c); err != nil {
+		return a, fmt.Errorf("plan %s: %w", c.New, err)
+	}
+	return a, nil
 }
 
 // builds plans what a change asks for.
@@ -159,23 +174,45 @@ func (d *desk) plan(ctx context.Context, old, now string) ([]recipe.Decision, er
 	if err != nil {
 		return nil, err
 	}
-	released, err := d.ledger.Released(ctx, d.name)
-	if err != nil {
-		return nil, err
+	released := releases{ctx: ctx, ledger: d.ledger, repository: d.name}
+	decisions := recipe.Plan(before, after, recipe.PlanOptions{Released: released.version})
+	return decisions, released.err
+}
+
+// releases asks the ledger for the versions of released recipes: for the few that most
+// changes are about one by one, for many all at once.
+type releases struct {
+	ctx        context.Context
+	ledger     *ledger.Ledger
+	repository string
+	asked      int
+	all        map[string]string
+	err        error // the first
+}
+
+func (r *releases) version(name string) (recipe.Version, bool) {
+	const few = 8
+	if r.err != nil {
+		return recipe.Version{}, false
 	}
-	return recipe.Plan(before, after, recipe.PlanOptions{Released: func(name string) (recipe.Version, bool) {
-		v, err := recipe.ParseVersion(released[name])
-		return v, err == nil
-	}}), nil
+	var text string
+	switch r.asked++; {
+	case r.asked <= few:
+		text, r.err = r.ledger.ReleasedVersion(r.ctx, r.repository, name)
+	case r.all == nil:
+		r.all, r.err = r.ledger.Released(r.ctx, r.repository)
+		fallthrough
+	default:
+		text = r.all[name]
+	}
+	v, err := recipe.ParseVersion(text)
+	return v, err == nil
 }
 
 // set reads the recipes of a commit, from what is known of a neighbour where
 // there is one.
 func (d *desk) set(ctx context.Context, commit string, tree *watcher.Tree, near *recipe.Set, nearTree *watcher.Tree) (*recipe.Set, error) {
-	d.mu.Lock()
-	known := d.last[commit]
-	d.mu.Unlock()
-	if known != nil {
+	if known := d.known(commit); known != nil {
 		return known, nil
 	}
 	var set *recipe.Set
@@ -197,15 +234,29 @@ func (d *desk) set(ctx context.Context, commit string, tree *watcher.Tree, near 
 	return set, nil
 }
 
-// remember keeps a few sets: the next change is compared with one of them.
+// known returns the recipes of a commit if they are among those that are kept.
+func (d *desk) known(commit string) *recipe.Set {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	i := slices.IndexFunc(d.last, func(k knownSet) bool { return k.commit == commit })
+	if i < 0 {
+		return nil
+	}
+	k := d.last[i]
+	d.last = append(slices.Delete(d.last, i, i+1), k)
+	return k.set
+}
+
+// remember keeps a few sets: the next change is compared with one of them. The branch
+// that pull requests are compared with is used again and again, and so stays.
 func (d *desk) remember(commit string, set *recipe.Set) {
 	const few = 4
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.last) >= few || d.last == nil {
-		d.last = make(map[string]*recipe.Set, few)
+	if len(d.last) == few {
+		d.last = slices.Delete(d.last, 0, 1)
 	}
-	d.last[commit] = set
+	d.last = append(d.last, knownSet{commit, set})
 }
 
 // newBuilds is what decisions ask for. A recipe has one status on a commit, so that

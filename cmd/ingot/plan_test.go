@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/seed-6db18919/ingot/builder/recipe"
@@ -50,5 +51,19 @@ func TestShellWordQuotesForPeople(t *testing.T) {
 		if got := shellWord(text); got != want {
 			t.Errorf("shellWord(%q) = %s, want %s", text, got, want)
 		}
+	}
+}
+
+func TestDeskKeepsWhatIsComparedWithAgainAndAgain(t *testing.T) {
+	d, branch := &desk{}, &recipe.Set{}
+	d.remember("main", branch)
+	for i := range 20 {
+		d.remember(fmt.Sprint("pull request ", i), &recipe.Set{})
+		if d.known("main") != branch {
+			t.Fatalf("after %d pull requests the branch has to be read again", i+1)
+		}
+	}
+	if d.known("pull request 19") == nil || d.known("pull request 0") != nil || len(d.last) > 4 {
+		t.Errorf("kept: %+v", d.last)
 	}
 }

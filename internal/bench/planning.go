@@ -12,7 +12,7 @@ func (b *bench) planning(ctx context.Context) ([]table, error) {
 	if err != nil {
 		return nil, err
 	}
-	whole, err := goBench(ctx, "./internal/bench", "^BenchmarkWholePlan5000Files$", "30x")
+	whole, err := goBench(ctx, "./cmd/ingot", "^BenchmarkPlan5000Files$", "60x")
 	if err != nil {
 		return nil, err
 	}
@@ -21,7 +21,7 @@ func (b *bench) planning(ctx context.Context) ([]table, error) {
 		name, git, ours, text string
 	}{
 		{trees, "Diff5000Files", "git-µs/diff", "ours-µs/diff", "which files, from a mirror that was not open"},
-		{whole, "WholePlan5000Files", "git-µs/plan", "ours-µs/plan", "the whole plan: files, recipes, what to build"},
+		{whole, "Plan5000Files", "git-µs/plan", "ours-µs/plan", "the whole plan: files, recipes, releases, what to build"},
 	} {
 		git, err := row.m.of(row.name, row.git)
 		if err != nil {

@@ -148,6 +148,16 @@ func (l *Ledger) Released(ctx context.Context, repository string) (map[string]st
 	return versions, nil
 }
 
+// ReleasedVersion returns the version of the last release of one recipe, empty when
+// there is none.
+func (l *Ledger) ReleasedVersion(ctx context.Context, repository, recipe string) (string, error) {
+	version, _, err := one(ctx, l.db, value[string], "SELECT version FROM releases WHERE repository = $1 AND recipe = $2 ORDER BY build DESC LIMIT 1", repository, recipe)
+	if err != nil {
+		return "", fmt.Errorf("last release of %s: %w", recipe, err)
+	}
+	return version, nil
+}
+
 // LastRelease returns the last image that a recipe released, or nil.
 func (l *Ledger) LastRelease(ctx context.Context, repository, recipe string) (*reporter.Image, error) {
 	image, err := releaseBefore(ctx, l.db, repository, recipe, 1<<62)

@@ -624,6 +624,11 @@ func TestReleaseNumbersCountPerRecipeAndVersion(t *testing.T) {
 		if err != nil || len(released) != 1 || released["web"] != "1.1.0" {
 			t.Errorf("released %v, %v", released, err)
 		}
+		for recipe, want := range map[string]string{"web": "1.1.0", "web2": "", "other": ""} {
+			if version, err := l.ReleasedVersion(t.Context(), "golden", recipe); err != nil || version != want {
+				t.Errorf("released %s: %q, %v, want %q", recipe, version, err, want)
+			}
+		}
 		releases, err := l.Releases(t.Context(), "web", 10)
 		if err != nil || len(releases) != 3 || releases[0].Version != "1.1.0" || releases[0].Image.Inventory.OS != "Debian 12" {
 			t.Errorf("releases %+v, %v", releases, err)

@@ -22,14 +22,18 @@ func largeRepository() fstest.MapFS {
 		put(recipe(fmt.Sprint("recipe-", i), fmt.Sprintf("base-%d/x.x.x", i%10))+
 			"components: [{component: ./one.yaml}, {component: ../../shared/two.yaml}]\nfiles: [{source: site, destination: /srv}]\n",
 			"recipes/%d/recipe.yaml", i)
-		put(component(fmt.Sprint("one ", i)), "recipes/%d/one.yaml", i)
+		put(largeComponent(fmt.Sprint("one ", i)), "recipes/%d/one.yaml", i)
 		for j := range 4 {
 			put(fmt.Sprintf("page %d of %d\n", j, i), "recipes/%d/site/%d.html", i, j)
 		}
 	}
-	put(component("two"), "shared/two.yaml")
+	put(largeComponent("two"), "shared/two.yaml")
 	for i := len(files); i < 5000; i++ {
 		put("replicas: 3\nimage: {name: x, tag: latest}\n", "charts/%d/values.yaml", i)
 	}
 	return files
+}
+
+func largeComponent(text string) string {
+	return "schemaVersion: 1.0\nphases:\n  - name: build\n    steps:\n      - {name: Run, action: ExecuteBash, inputs: {commands: ['echo " + text + "']}}\n"
 }
