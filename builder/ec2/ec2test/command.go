@@ -124,7 +124,7 @@ func (c *Cloud) sendCommand(body []byte) answer {
 	}
 	for _, id := range in.InstanceIds {
 		i := c.instances[id]
-		if i == nil || !c.reachable(i) {
+		if i == nil || !c.registered(i) {
 			return wrong("InvalidInstanceId", "Instances [[%s]] not in a valid state for account %s", id, c.Account)
 		}
 		if documents[in.DocumentName].powerShell != (i.parent.attributes["platform"] == "windows") {
@@ -226,7 +226,7 @@ func (c *Cloud) deliver(ctx context.Context, v *invocation) (up context.Context,
 	i := v.instance
 	for {
 		c.mu.Lock()
-		if c.reachable(i) && ctx.Err() == nil {
+		if c.listening(i) && ctx.Err() == nil {
 			v.status, v.details = commandInProgress, commandInProgress
 			if v.started.IsZero() {
 				v.started = time.Now()

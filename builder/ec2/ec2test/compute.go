@@ -128,7 +128,7 @@ func (c *Cloud) runInstances(r *Request) answer {
 	for _, item := range parsed.items("instancesSet") {
 		id := item.get("instanceId")
 		i := &instance{
-			id: id, parent: parent, muted: r.noAgent, changed: make(chan struct{}),
+			id: id, parent: parent, noAgent: r.noAgent, changed: make(chan struct{}),
 			profile: form.Get("IamInstanceProfile.Name")+form.Get("IamInstanceProfile.Arn") != "",
 			spot:    form.Get("InstanceMarketOptions.MarketType") == "spot" && form.Get("InstanceMarketOptions.SpotOptions.SpotInstanceType") != "persistent",
 		}
@@ -277,6 +277,7 @@ func (c *Cloud) change(operation string, i *instance) {
 	case "StopInstances":
 		if i.state == stateRunning {
 			i.enter(stateStopping, c.options.Polls, false)
+			i.known = false
 			c.halt(i, func() { i.settled = true })
 		}
 	case "StartInstances":

@@ -37,11 +37,13 @@ type instance struct {
 	settled bool // the machine has done what the state waits for
 	reason  [2]string
 	profile bool // the agent may reach Systems Manager
-	muted   bool // the agent never does
+	noAgent bool // it never does
+	muted   bool // it takes no commands any more
 	spot    bool // once, so that it cannot be stopped
 
 	machine  Machine
-	online   bool
+	online   bool            // the agent runs
+	known    bool            // Systems Manager has heard of it since the start; a restart goes unnoticed
 	up       context.Context // from a start to the next stop
 	down     context.CancelFunc
 	running  sync.WaitGroup  // scripts
@@ -69,10 +71,13 @@ func (i *instance) setOnline(online bool) {
 	i.changed = make(chan struct{})
 }
 
-// reachable says whether Systems Manager reaches the agent.
-func (c *Cloud) reachable(i *instance) bool {
-	return i.online && i.state == stateRunning && !i.muted && (i.profile || c.options.HostManagement)
+// registered says whether Systems Manager takes the agent for being online.
+func (c *Cloud) registered(i *instance) bool {
+	return i.known && i.state == stateRunning && !i.noAgent && (i.profile || c.options.HostManagement)
 }
+
+// listening says whether the agent takes commands.
+func (c *Cloud) listening(i *instance) bool { return i.online && !i.muted && c.registered(i) }
 
 // task does something with the machine after everything that was to be done with it
 // before. The lock is held.
@@ -102,6 +107,7 @@ func (c *Cloud) boot(i *instance) <-chan struct{} {
 		case err != nil:
 			c.t.Errorf("start the machine of %s: %v", i.id, err)
 		default:
+			i.known = true
 			i.setOnline(true)
 		}
 	})
@@ -124,6 +130,7 @@ func (c *Cloud) halt(i *instance, then func()) <-chan struct{} {
 
 // remove removes the machine. The lock is held.
 func (c *Cloud) remove(i *instance) {
+	i.known = false
 	c.halt(i, func() {})
 	c.task(i, func() {
 		if err := i.machine.Close(); err != nil {
@@ -200,7 +207,8 @@ func (c *Cloud) Kill(id string) {
 	c.remove(i)
 }
 
-// Mute keeps an instance's agent from Systems Manager from now on.
+// Mute lets an instance's agent take no commands from now on. Systems Manager does not
+// notice.
 func (c *Cloud) Mute(id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -292,7 +292,7 @@ func (c *Cloud) describeInformation(body []byte) answer {
 		if i.state == statePending {
 			i.poll() // who asks for the agent alone must see it come, too
 		}
-		if !c.reachable(i) {
+		if !c.registered(i) {
 			continue
 		}
 		platform := "Linux"
