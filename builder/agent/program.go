@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/seed-6db18919/ingot/builder/component"
+	"github.com/seed-6db18919/ingot/builder/relay"
 )
 
 // Main is the whole of an agent program: it does what the arguments of this
@@ -19,11 +21,14 @@ import (
 //	resume FILE           what goes on after such a restart
 //	serve --port DEVICE   answer on a virtio-serial port
 //	serve --socket PATH   answer on a unix socket
+//	relay --dir DIR --url URL --sha256 SUM --size BYTES
+//	                      do the operation of package relay that lies there
 //	component ARN         print the document of an Image Builder component
 //	version
 //
-// run exits with ExitSuccess, with ExitReboot when the machine has to be restarted
-// and the same job run again, and with ExitFailure otherwise. With --attended, the
+// run and relay exit with ExitSuccess, with ExitReboot when the machine has to be
+// restarted and the same done again, and with ExitFailure otherwise; for relay it is
+// success to have told of a failure. With --attended, the
 // end of stdin cancels the job.
 func Main(name string, env component.Env) int {
 	// A host that stops reading must not kill this program before it has killed what
@@ -48,7 +53,7 @@ func (p program) usage() error {
 	if p.env.Components != nil {
 		more = " | component ARN"
 	}
-	return fmt.Errorf("usage: %s run [--attended] | run --restart DIR | serve --port DEVICE | serve --socket PATH%s | version", p.name, more)
+	return fmt.Errorf("usage: %s run [--attended] | run --restart DIR | serve --port DEVICE | serve --socket PATH | relay --dir DIR --url URL --sha256 SUM --size BYTES%s | version", p.name, more)
 }
 
 func (p program) run(ctx context.Context, args []string) (int, error) {
@@ -82,6 +87,15 @@ func (p program) run(ctx context.Context, args []string) (int, error) {
 			return ExitFailure, err
 		}
 		return ExitSuccess, nil
+	case "relay":
+		dir := flags.String("dir", "", "folder of this program, its journals and logs")
+		url := flags.String("url", "", "where the request lies")
+		sum := flags.String("sha256", "", "of the request")
+		size := flags.Int64("size", 0, "of the request, in bytes")
+		if err := flags.Parse(args[1:]); err != nil {
+			return ExitFailure, nil
+		}
+		return p.relay(ctx, *dir, relay.Source{URL: *url, SHA256: *sum, Size: *size})
 	case "component":
 		if len(args) != 2 || p.env.Components == nil {
 			return ExitFailure, p.usage()
@@ -97,6 +111,21 @@ func (p program) run(ctx context.Context, args []string) (int, error) {
 		return ExitSuccess, nil
 	}
 	return ExitFailure, p.usage()
+}
+
+func (p program) relay(ctx context.Context, dir string, request relay.Source) (int, error) {
+	if dir == "" || request.URL == "" {
+		return ExitFailure, p.usage()
+	}
+	agent := relay.Agent{Dir: dir, Env: p.env}
+	err := agent.Do(ctx, request)
+	switch {
+	case errors.Is(err, relay.ErrReboot):
+		return ExitReboot, nil
+	case err != nil:
+		return ExitFailure, err
+	}
+	return ExitSuccess, nil
 }
 
 func (p program) serve(ctx context.Context, port, socket string) error {
