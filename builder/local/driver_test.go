@@ -118,8 +118,12 @@ func TestConformanceInMachines(t *testing.T) {
 
 func conformance(t *testing.T, isolation recipe.Isolation) {
 	d := newDriver(t)
+	layers := drivertest.LastLayer
+	if isolation == recipe.Container {
+		layers = drivertest.EveryLayer
+	}
 	drivertest.Run(t, drivertest.Setup{
-		Driver: d, Parent: debian(t), Isolation: isolation, Layers: isolation == recipe.Container,
+		Driver: d, Parent: debian(t), Isolation: isolation, Layers: layers,
 		Leftovers: func() []string { return leftovers(d.cfg.Dir) },
 	})
 }
