@@ -1,0 +1,165 @@
+package ec2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/sirupsen/logrus"
+
+	"github.com/seed-6db18919/ingot/builder/ec2/catalogue"
+)
+
+// Objects is what the driver asks of S3; *s3.Client has it.
+type Objects interface {
+	DeleteObjects(context.Context, *s3.DeleteObjectsInput, ...func(*s3.Options)) (*s3.DeleteObjectsOutput, error)
+	GetObject(context.Context, *s3.GetObjectInput, ...func(*s3.Options)) (*s3.GetObjectOutput, error)
+	HeadObject(context.Context, *s3.HeadObjectInput, ...func(*s3.Options)) (*s3.HeadObjectOutput, error)
+	ListObjectsV2(context.Context, *s3.ListObjectsV2Input, ...func(*s3.Options)) (*s3.ListObjectsV2Output, error)
+	PutObject(context.Context, *s3.PutObjectInput, ...func(*s3.Options)) (*s3.PutObjectOutput, error)
+}
+
+// Signer signs requests that instances make; *s3.PresignClient has it. It asks AWS
+// for nothing.
+type Signer interface {
+	PresignGetObject(context.Context, *s3.GetObjectInput, ...func(*s3.PresignOptions)) (*v4.PresignedHTTPRequest, error)
+	PresignPostObject(context.Context, *s3.PutObjectInput, ...func(*s3.PresignPostOptions)) (*s3.PresignedPostRequest, error)
+}
+
+var (
+	_ Objects = (*s3.Client)(nil)
+	_ Signer  = (*s3.PresignClient)(nil)
+)
+
+// Services is AWS in one region.
+type Services struct {
+	Compute  Compute
+	Commands Commands
+	Objects  Objects
+	Signer   Signer
+}
+
+// Connect makes Services of a configuration of the SDK. Throttling is met with the
+// SDK's adaptive mode, which slows down all calls of a service before the next is refused.
+func Connect(cfg aws.Config) Services {
+	if cfg.RetryMode == "" {
+		cfg.RetryMode = aws.RetryModeAdaptive
+	}
+	if cfg.RetryMaxAttempts == 0 {
+		cfg.RetryMaxAttempts = 8
+	}
+	if cfg.HTTPClient == nil {
+		cfg.HTTPClient = &http.Client{Timeout: time.Minute}
+	}
+	path := cfg.BaseEndpoint != nil // a store that is not S3 knows no bucket by host name
+	objects := s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = path })
+	return Services{
+		Compute: ec2.NewFromConfig(cfg), Commands: ssm.NewFromConfig(cfg),
+		Objects: objects, Signer: s3.NewPresignClient(objects),
+	}
+}
+
+// Config is the driver's configuration. All of it is the operator's.
+type Config struct {
+	Services Services
+	Region   string
+
+	// Owner tells the things of one daemon from those of others in the account: what
+	// nobody of this owner uses, Sweep and the reaper remove.
+	Owner  string
+	Bucket string
+	Prefix string // of the keys in the bucket; empty, or ending in a slash
+
+	InstanceProfile string   // its role needs what the Systems Manager agent needs, no more
+	InstanceTypes   []string // in order; the next is asked for when capacity is short
+	Subnets         []string // in order, like types; empty: the default one
+	SecurityGroups  []string
+	KeyPair         string // usually empty: nothing needs it
+	Spot            bool   // ask for spare capacity first
+	Tags            map[string]string
+
+	Agent        string // file: the agent for linux/amd64
+	AWSAgent     string // the one that reaches AWS
+	WindowsAgent string // for windows/amd64
+
+	Log logrus.FieldLogger
+
+	pace pace // for tests
+}
+
+// pace is how long the driver waits for what. The zero value is for use.
+type pace struct {
+	inbox    time.Duration // between two looks into the inbox
+	states   time.Duration // between two looks at instances and images
+	quiet    time.Duration // without a sign of life, after which an operation is looked at
+	online   time.Duration // for an instance to reach Systems Manager
+	visible  time.Duration // for AWS to know what it has just made
+	stopping time.Duration // for an instance to stop
+}
+
+func (p *pace) setDefaults() {
+	for value, standard := range map[*time.Duration]time.Duration{
+		&p.inbox: time.Second, &p.states: 5 * time.Second, &p.quiet: 100 * time.Second,
+		&p.online: 15 * time.Minute, &p.visible: 2 * time.Minute, &p.stopping: 15 * time.Minute,
+	} {
+		if *value == 0 {
+			*value = standard
+		}
+	}
+}
+
+var (
+	validOwner  = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+	validBucket = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+	validPrefix = regexp.MustCompile(`^([A-Za-z0-9._-]+/)*$`)
+)
+
+func (c *Config) check() error {
+	var wrong []error
+	say := func(bad bool, format string, args ...any) {
+		if bad {
+			wrong = append(wrong, fmt.Errorf(format, args...))
+		}
+	}
+	say(!validOwner.MatchString(c.Owner), "owner %q: expected small letters, digits and hyphens", c.Owner)
+	say(!validBucket.MatchString(c.Bucket), "bucket %q is no name of an S3 bucket", c.Bucket)
+	say(!validPrefix.MatchString(c.Prefix), "prefix %q: expected letters, digits, dots, hyphens, and a slash at its end", c.Prefix)
+	say(c.InstanceProfile == "", "instanceProfile is missing: without it no instance reaches Systems Manager")
+	say(len(c.InstanceTypes) == 0, "instanceTypes is empty")
+	say(c.Agent == "", "the agent's program is missing")
+	for _, kind := range c.InstanceTypes {
+		say(catalogue.ArchitectureOf(kind) != catalogue.X8664, "instanceTypes: %s has an ARM processor, for which there is no agent", kind)
+	}
+	for key := range c.Tags {
+		say(strings.HasPrefix(key, "aws:") || strings.HasPrefix(key, tagPrefix), "tags: %q is not yours to set", key)
+	}
+	return errors.Join(wrong...)
+}
+
+// New returns the driver. Close ends what it runs in the background.
+func New(cfg Config) (*Driver, error) {
+	if err := cfg.check(); err != nil {
+		return nil, fmt.Errorf("driver ec2: %w", err)
+	}
+	if cfg.Log == nil {
+		quiet := logrus.New()
+		quiet.SetOutput(io.Discard)
+		cfg.Log = quiet
+	}
+	cfg.pace.setDefaults()
+	d := &Driver{cfg: cfg, aws: cfg.Services}
+	d.parents = &catalogue.Catalogue{Images: cfg.Services.Compute, Parameters: cfg.Services.Commands}
+	d.inbox = newInbox(d)
+	d.states = newStates(d)
+	return d, nil
+}

@@ -1,0 +1,279 @@
+package ec2
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/seed-6db18919/ingot/builder"
+)
+
+// start is what an instance is started from.
+type start struct {
+	ami     string
+	build   string
+	role    role
+	diskGiB int
+	disks   []int // sizes in GiB of further, empty volumes
+	agent   string
+}
+
+// adopt finds the instance that an earlier process started for the same build and
+// that can still be used, and tells how many the build has had.
+func (d *Driver) adopt(ctx context.Context, s start) (found *types.Instance, had int, err error) {
+	all, err := d.instances(ctx, filter("tag:"+tagBuild, s.build), filter("tag:"+tagRole, string(s.role)))
+	if err != nil {
+		return nil, 0, err
+	}
+	for n := range all {
+		i := &all[n]
+		if !over(*i) && tagOf(i.Tags, tagKept) == "" && aws.ToString(i.ImageId) == s.ami {
+			found = i
+		}
+	}
+	return found, len(all), nil
+}
+
+// bring returns an instance that Systems Manager reaches: the one that is there, or
+// a new one.
+func (d *Driver) bring(ctx context.Context, s start) (*machine, error) {
+	image, err := d.describeImage(ctx, s.ami)
+	if err != nil {
+		return nil, err
+	}
+	i, had, err := d.adopt(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	m := &machine{d: d, build: s.build, role: s.role, agent: s.agent, windows: image.Platform == types.PlatformValuesWindows}
+	if m.windows {
+		if m.agent = d.cfg.WindowsAgent; m.agent == "" {
+			return nil, &builder.Error{Stage: builder.StageLaunch, Reason: "this daemon has no agent for Windows",
+				Hint: "install ingot-agent.exe beside ingot"}
+		}
+	}
+	if i != nil {
+		m.id, m.adopted = aws.ToString(i.InstanceId), true
+		if m.cleaned, err = cleaned(i.Tags); err != nil {
+			return nil, err
+		}
+		d.cfg.Log.WithField("build", s.build).WithField("instance", m.id).Info("an instance of this build is there and is taken up")
+	} else if m.id, err = d.run(ctx, s, image, had); err != nil {
+		return nil, err
+	}
+	if m.cleaned > 0 {
+		return m, nil // there is no agent on it any more, and it may be stopped
+	}
+	if err := m.waitOnline(ctx); err != nil {
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		return nil, errors.Join(err, m.terminate(stop))
+	}
+	return m, nil
+}
+
+func cleaned(tags []types.Tag) (int, error) {
+	text := tagOf(tags, tagClean)
+	if text == "" {
+		return 0, nil
+	}
+	return strconv.Atoi(text)
+}
+
+// run asks for an instance, with one type and subnet after the other.
+func (d *Driver) run(ctx context.Context, s start, image types.Image, had int) (string, error) {
+	subnets := d.cfg.Subnets
+	if len(subnets) == 0 {
+		subnets = []string{""}
+	}
+	markets := []bool{false}
+	if d.cfg.Spot {
+		markets = []bool{true, false}
+	}
+	var short []error
+	for _, spot := range markets {
+		for _, kind := range d.cfg.InstanceTypes {
+			for _, subnet := range subnets {
+				in, err := d.input(s, image, kind, subnet, spot)
+				if err != nil {
+					return "", err
+				}
+				// The same instance for the same wish: an answer that got lost costs nothing.
+				in.ClientToken = aws.String(token(d.cfg.Owner, s.build, string(s.role), strconv.Itoa(had), s.ami, kind, subnet, strconv.FormatBool(spot)))
+				out, err := d.aws.Compute.RunInstances(ctx, in)
+				if err == nil {
+					return aws.ToString(out.Instances[0].InstanceId), nil
+				}
+				if !isOne(err, capacity) {
+					return "", err
+				}
+				short = append(short, err)
+				d.cfg.Log.WithField("type", kind).WithField("subnet", subnet).Warn("there is no capacity: " + code(err))
+			}
+		}
+	}
+	return "", failed(builder.StageLaunch, "EC2 has no capacity for an instance", errors.Join(short...))
+}
+
+func (d *Driver) input(s start, image types.Image, kind, subnet string, spot bool) (*ec2.RunInstancesInput, error) {
+	tags := d.tags(s.build, map[string]string{tagRole: string(s.role)})
+	volumes, err := mappings(s, image)
+	if err != nil {
+		return nil, err
+	}
+	in := &ec2.RunInstancesInput{
+		ImageId: aws.String(s.ami), InstanceType: types.InstanceType(kind), MinCount: aws.Int32(1), MaxCount: aws.Int32(1),
+		IamInstanceProfile: &types.IamInstanceProfileSpecification{Name: aws.String(d.cfg.InstanceProfile)},
+		MetadataOptions: &types.InstanceMetadataOptionsRequest{
+			HttpTokens: types.HttpTokensStateRequired, HttpEndpoint: types.InstanceMetadataEndpointStateEnabled, HttpPutResponseHopLimit: aws.Int32(1),
+		},
+		BlockDeviceMappings: volumes,
+		TagSpecifications:   []types.TagSpecification{specification(types.ResourceTypeInstance, tags), specification(types.ResourceTypeVolume, tags)},
+		// What shuts down from inside is to be looked at, or to become an image.
+		InstanceInitiatedShutdownBehavior: types.ShutdownBehaviorStop,
+		SecurityGroupIds:                  d.cfg.SecurityGroups,
+	}
+	if subnet != "" {
+		in.SubnetId = aws.String(subnet)
+	}
+	if d.cfg.KeyPair != "" {
+		in.KeyName = aws.String(d.cfg.KeyPair)
+	}
+	if s.role == roleBuild && image.Platform != types.PlatformValuesWindows {
+		in.UserData = aws.String(base64.StdEncoding.EncodeToString([]byte(userData(d.cfg.Region))))
+	}
+	if spot {
+		in.InstanceMarketOptions = &types.InstanceMarketOptionsRequest{MarketType: types.MarketTypeSpot}
+		in.InstanceInitiatedShutdownBehavior = "" // spot instances of one request have no choice
+	}
+	return in, nil
+}
+
+// mappings are the image's own volumes, the first one as large as asked for, and
+// the further ones.
+func mappings(s start, image types.Image) ([]types.BlockDeviceMapping, error) {
+	var all []types.BlockDeviceMapping
+	root := aws.ToString(image.RootDeviceName)
+	if s.diskGiB > 0 {
+		for _, m := range image.BlockDeviceMappings {
+			if aws.ToString(m.DeviceName) == root && m.Ebs != nil && aws.ToInt32(m.Ebs.VolumeSize) > int32(s.diskGiB) {
+				return nil, &builder.Error{Fault: builder.Author, Stage: builder.StageLaunch,
+					Reason: fmt.Sprintf("the parent image's disk has %d GiB, the recipe asks for %d", aws.ToInt32(m.Ebs.VolumeSize), s.diskGiB),
+					Hint:   "a disk can grow and not shrink: raise the recipe's disk size, or leave it out"}
+			}
+		}
+		all = append(all, volume(root, s.diskGiB))
+	}
+	const free = "fghijklmnop" // of which EC2 advises to name further volumes
+	if len(s.disks) > len(free) {
+		return nil, fmt.Errorf("%d further disks are too many", len(s.disks))
+	}
+	for n, size := range s.disks {
+		all = append(all, volume("/dev/sd"+free[n:n+1], size))
+	}
+	return all, nil
+}
+
+func volume(device string, gib int) types.BlockDeviceMapping {
+	return types.BlockDeviceMapping{DeviceName: aws.String(device), Ebs: &types.EbsBlockDevice{
+		VolumeSize: aws.Int32(int32(gib)), VolumeType: types.VolumeTypeGp3, DeleteOnTermination: aws.Bool(true),
+	}}
+}
+
+// userData installs the Systems Manager agent where the image has none, and leaves
+// a mark, so that the clean-up takes away again what the image did not have.
+func userData(region string) string {
+	at := fmt.Sprintf("https://s3.%s.amazonaws.com/amazon-ssm-%s/latest", region, region)
+	return strings.Join([]string{
+		"#!/bin/sh",
+		"set -eu",
+		"if [ -e /usr/bin/amazon-ssm-agent ] || [ -e /snap/bin/amazon-ssm-agent.ssm-cli ] || [ -d /snap/amazon-ssm-agent ]; then exit 0; fi",
+		"mkdir -p -m 700 " + linuxDir,
+		"case $(uname -m) in aarch64) arch=arm64 ;; *) arch=amd64 ;; esac",
+		"fetch() { if command -v curl >/dev/null; then curl -fsSL --retry 5 -o \"$2\" \"$1\"; elif command -v wget >/dev/null; then wget -q -t 5 -O \"$2\" \"$1\"; else python3 -c 'import sys, urllib.request; urllib.request.urlretrieve(sys.argv[1], sys.argv[2])' \"$1\" \"$2\"; fi; }",
+		"if command -v dpkg >/dev/null; then",
+		"  fetch " + at + "/debian_$arch/amazon-ssm-agent.deb " + linuxDir + "/ssm.deb",
+		"  dpkg -i " + linuxDir + "/ssm.deb",
+		"else",
+		"  fetch " + at + "/linux_$arch/amazon-ssm-agent.rpm " + linuxDir + "/ssm.rpm",
+		"  rpm -i " + linuxDir + "/ssm.rpm",
+		"fi",
+		"touch " + ssmInstalled,
+		"systemctl enable --now amazon-ssm-agent",
+		"",
+	}, "\n")
+}
+
+// ssmInstalled marks an instance on which userData has installed the agent.
+const ssmInstalled = linuxDir + "/ssm-installed"
+
+// waitOnline waits until Systems Manager reaches the instance.
+func (m *machine) waitOnline(ctx context.Context) error {
+	limited, cancel := context.WithTimeoutCause(ctx, m.d.cfg.pace.online, &builder.Error{
+		Fault: builder.Internal, Stage: builder.StageLaunch,
+		Reason: fmt.Sprintf("instance %s has not reached Systems Manager within %s", m.id, m.d.cfg.pace.online),
+		Hint:   "the instance profile needs AmazonSSMManagedInstanceCore, the subnet a way to Systems Manager and S3, and the image an SSM agent or one of curl, wget and python3",
+	})
+	defer cancel()
+	begin := time.Now()
+	err := m.d.states.wait(limited, want{instance: m.id, online: m.id}, func(v view) (bool, error) {
+		i, known := v.instances[m.id]
+		switch {
+		case !known && time.Since(begin) > m.d.cfg.pace.visible, known && over(i):
+			return false, m.lost(i)
+		case known && i.State != nil && i.State.Name == types.InstanceStateNameStopped:
+			return false, m.lost(i)
+		}
+		return v.online[m.id], nil
+	})
+	if err != nil && errors.Is(context.Cause(limited), err) && ctx.Err() == nil {
+		return m.withConsole(ctx, err)
+	}
+	return err
+}
+
+// withConsole adds what the console says to why an instance is out of reach.
+func (m *machine) withConsole(ctx context.Context, err error) error {
+	e, ok := errors.AsType[*builder.Error](err)
+	if !ok {
+		return err
+	}
+	said := *e
+	lines := strings.Split(strings.TrimSpace(m.console(ctx)), "\n")
+	said.Output = strings.Join(lines[max(0, len(lines)-40):], "\n")
+	return &said
+}
+
+// console is what the instance's serial console had to say; EC2 keeps its end, and
+// shows it with some delay.
+func (m *machine) console(ctx context.Context) string {
+	out, err := m.d.aws.Compute.GetConsoleOutput(ctx, &ec2.GetConsoleOutputInput{InstanceId: aws.String(m.id)})
+	if err != nil {
+		m.d.cfg.Log.WithError(err).Debug("the console of an instance could not be read")
+		return ""
+	}
+	text, err := base64.StdEncoding.DecodeString(aws.ToString(out.Output))
+	if err != nil {
+		return ""
+	}
+	const most = 64 << 10
+	return strings.ToValidUTF8(string(text[max(0, len(text)-most):]), "\ufffd")
+}
+
+// terminate ends the instance. One that is gone is no error.
+func (m *machine) terminate(ctx context.Context) error {
+	_, err := m.d.aws.Compute.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{m.id}})
+	if slices.Contains([]string{"InvalidInstanceID.NotFound"}, code(err)) {
+		return nil
+	}
+	return failed(builder.StageLaunch, "instance "+m.id+" could not be terminated", err)
+}

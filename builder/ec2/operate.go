@@ -1,0 +1,370 @@
+package ec2
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
+
+	"github.com/seed-6db18919/ingot/builder"
+	"github.com/seed-6db18919/ingot/builder/component"
+	"github.com/seed-6db18919/ingot/builder/relay"
+)
+
+// machine is an instance on EC2 and what has been done on it.
+type machine struct {
+	d       *Driver
+	id      string
+	build   string
+	role    role
+	windows bool
+	agent   string // file
+	ops     int    // operations so far: a build does the same ones in the same order each time
+	adopted bool   // another process began the work: some of it may be done
+	cleaned int    // operations that are behind the instance because its agent is gone
+}
+
+const (
+	// signedFor is how long an instance may use what it is given to read.
+	signedFor = time.Hour
+	// toldFor is how long an instance may write into the inbox with one signature.
+	// Credentials of a role may end sooner; then the command is sent again.
+	toldFor = 12 * time.Hour
+	// resends is how often a command is sent again without a new sign of life.
+	resends = 3
+)
+
+// operate does one operation, of all that a build does on its instance the next.
+func (m *machine) operate(ctx context.Context, r relay.Request, emit func(component.Event)) (relay.Outcome, error) {
+	identity, err := json.Marshal(r) // before the signatures, which differ each time
+	if err != nil {
+		return relay.Outcome{}, err
+	}
+	m.ops++
+	r.ID = fmt.Sprintf("%03d-%s", m.ops, token(string(identity))[:16])
+	if m.adopted {
+		done, found, err := m.remembered(ctx, r.ID)
+		if err != nil {
+			return relay.Outcome{}, err
+		}
+		if found {
+			return done, nil
+		}
+		if m.ops <= m.cleaned {
+			return relay.Outcome{}, fmt.Errorf("operation %s on instance %s was done, but its outcome is not in the bucket any more", r.ID, m.id)
+		}
+	}
+	outcome, err := m.perform(ctx, r, emit)
+	if err != nil {
+		return relay.Outcome{}, err
+	}
+	return outcome, m.remember(ctx, r.ID, outcome)
+}
+
+func (m *machine) memory(id string) string {
+	return fmt.Sprintf("%sbuilds/%s/%s/%s.json", m.d.cfg.Prefix, m.build, m.id, id)
+}
+
+// remember keeps an outcome for a daemon that is started again: it must neither be
+// asked for nor be done twice.
+func (m *machine) remember(ctx context.Context, id string, o relay.Outcome) error {
+	text, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
+	return m.d.putObject(ctx, m.memory(id), text)
+}
+
+func (m *machine) remembered(ctx context.Context, id string) (o relay.Outcome, found bool, err error) {
+	text, err := m.d.object(ctx, m.memory(id), relay.MaxLine*2)
+	if code(err) == "NoSuchKey" {
+		return o, false, nil
+	}
+	if err != nil {
+		return o, false, err
+	}
+	return o, true, json.Unmarshal(text, &o)
+}
+
+func (d *Driver) putObject(ctx context.Context, key string, content []byte) error {
+	_, err := d.aws.Objects.PutObject(ctx, &s3.PutObjectInput{
+		Bucket: aws.String(d.cfg.Bucket), Key: aws.String(key), Body: bytes.NewReader(content),
+	})
+	return err
+}
+
+// perform sends the command, and hears what the instance tells until it is done.
+func (m *machine) perform(ctx context.Context, r relay.Request, emit func(component.Event)) (relay.Outcome, error) {
+	ear := m.d.inbox.listen()
+	defer ear.leave()
+	signed, err := m.d.signInbox(ctx, ear.prefix())
+	if err != nil {
+		return relay.Outcome{}, err
+	}
+	r.Inbox = signed
+	watched, stop := m.watch(ctx)
+	defer stop()
+	c := &command{machine: m, request: r}
+	defer c.cancelOn(ctx)
+	return c.follow(watched, ear, emit)
+}
+
+// signInbox lets an instance write under a prefix, and nowhere else.
+func (d *Driver) signInbox(ctx context.Context, prefix string) (relay.Inbox, error) {
+	signed, err := d.aws.Signer.PresignPostObject(ctx, &s3.PutObjectInput{
+		Bucket: aws.String(d.cfg.Bucket), Key: aws.String(prefix + "${filename}"),
+	}, func(o *s3.PresignPostOptions) {
+		o.Expires = toldFor
+		o.Conditions = []any{
+			[]any{"starts-with", "$key", prefix},
+			[]any{"content-length-range", 0, relay.MaxLine + relay.MaxPiece},
+		}
+	})
+	if err != nil {
+		return relay.Inbox{}, err
+	}
+	return relay.Inbox{URL: signed.URL, Fields: signed.Values, Prefix: prefix}, nil
+}
+
+// watch returns a context that ends when the instance does.
+func (m *machine) watch(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		err := m.d.states.wait(ctx, want{instance: m.id}, func(v view) (bool, error) {
+			i, known := v.instances[m.id]
+			if known && !over(i) && i.State.Name != types.InstanceStateNameStopped {
+				return false, nil
+			}
+			return true, m.lost(i)
+		})
+		cancel(err)
+	}()
+	return ctx, func() {
+		cancel(nil)
+		<-ended
+	}
+}
+
+func over(i types.Instance) bool {
+	return i.State != nil && (i.State.Name == types.InstanceStateNameTerminated || i.State.Name == types.InstanceStateNameShuttingDown)
+}
+
+// lost is the error of an instance that ended by itself: a spot instance that was
+// taken back, broken hardware, somebody at the console.
+func (m *machine) lost(i types.Instance) error {
+	why := "it is not there any more"
+	if i.StateReason != nil {
+		why = aws.ToString(i.StateReason.Message)
+	} else if i.State != nil {
+		why = "it is " + string(i.State.Name)
+	}
+	stage := builder.StageBuild
+	if m.role == roleTest {
+		stage = builder.StageTest
+	}
+	return &builder.Error{Fault: builder.Transient, Stage: stage,
+		Reason: "instance " + m.id + " ended by itself: " + why, Hint: "the build can be repeated"}
+}
+
+// command is an operation on its way: it may be sent more than once.
+type command struct {
+	*machine
+	request relay.Request
+	source  relay.Source // of the request
+	sent    []string     // ids of commands
+}
+
+// follow sends the command and hears its notes. When nothing is heard for long, it
+// looks what became of the command, and sends it again: the agent does it once.
+func (c *command) follow(ctx context.Context, ear *listener, emit func(component.Event)) (relay.Outcome, error) {
+	if err := c.send(ctx); err != nil {
+		return relay.Outcome{}, err
+	}
+	pace := c.d.cfg.pace
+	check := time.NewTicker(pace.quiet / 10)
+	defer check.Stop()
+	wait, silent, last := pace.quiet/10, 0, time.Now()
+	for {
+		notes, heard := ear.take()
+		for _, n := range notes {
+			if n.Done != nil {
+				return *n.Done, nil
+			}
+			emit(*n.Event)
+		}
+		if heard.After(last) {
+			last, silent, wait = heard, 0, pace.quiet
+		}
+		select {
+		case <-ear.news:
+			continue
+		case <-ctx.Done():
+			return relay.Outcome{}, context.Cause(ctx)
+		case <-check.C:
+		}
+		// At first a command may fail before the agent runs; later there are beats.
+		if quiet := time.Since(last); quiet >= wait {
+			alive, err := c.alive(ctx)
+			if err != nil {
+				return relay.Outcome{}, err
+			}
+			if !alive || quiet >= pace.quiet {
+				if silent++; silent > resends {
+					return relay.Outcome{}, c.mute()
+				}
+				if err := c.send(ctx); err != nil {
+					return relay.Outcome{}, err
+				}
+				last = time.Now()
+			}
+			wait = min(2*wait, pace.quiet)
+		}
+	}
+}
+
+func (c *command) mute() error {
+	return &builder.Error{Fault: builder.Transient, Stage: builder.StageBuild,
+		Reason: "instance " + c.id + " does what it is told, but nothing of it is heard",
+		Hint:   "an instance has to reach S3: check the subnet's route, endpoints and the security group's outbound rules"}
+}
+
+// send gives the instance the request and has its agent do it.
+func (c *command) send(ctx context.Context) error {
+	if c.source.URL == "" {
+		if err := c.deliver(ctx); err != nil {
+			return err
+		}
+	}
+	script, err := c.d.script(ctx, c.machine, c.source)
+	if err != nil {
+		return err
+	}
+	document := "AWS-RunShellScript"
+	if c.windows {
+		document = "AWS-RunPowerShellScript"
+	}
+	const longest = "172800" // seconds, the most that the document takes
+	for begin := time.Now(); ; {
+		out, err := c.d.aws.Commands.SendCommand(ctx, &ssm.SendCommandInput{
+			DocumentName: aws.String(document), InstanceIds: []string{c.id},
+			Parameters:     map[string][]string{"commands": script, "executionTimeout": {longest}},
+			TimeoutSeconds: aws.Int32(600),
+			Comment:        aws.String(clipComment("ingot " + c.build + " " + string(c.request.Op) + " " + c.request.ID)),
+		})
+		if err == nil {
+			c.sent = append(c.sent, aws.ToString(out.Command.CommandId))
+			return nil
+		}
+		// An instance that restarts is out of reach for a moment.
+		if !isOne(err, notYet) || time.Since(begin) > c.d.cfg.pace.visible {
+			return err
+		}
+		if err := pause(ctx, c.d.cfg.pace.states); err != nil {
+			return err
+		}
+	}
+}
+
+func clipComment(text string) string {
+	const most = 100
+	return text[:min(len(text), most)]
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// deliver puts the request where the instance can fetch it.
+func (c *command) deliver(ctx context.Context) error {
+	text, err := json.Marshal(c.request)
+	if err != nil {
+		return err
+	}
+	if len(text) > relay.MaxRequest {
+		return &builder.Error{Fault: builder.Author, Stage: builder.StageBuild,
+			Reason: fmt.Sprintf("the component and its parameters have %d bytes, more than %d", len(text), relay.MaxRequest)}
+	}
+	key := fmt.Sprintf("%sbuilds/%s/%s/%s.request", c.d.cfg.Prefix, c.build, c.id, c.request.ID)
+	if err := c.d.putObject(ctx, key, text); err != nil {
+		return err
+	}
+	url, err := c.d.sign(ctx, key)
+	c.source = relay.Source{URL: url, SHA256: relay.Digest(text), Size: int64(len(text))}
+	return err
+}
+
+// sign makes an address with which an object can be read for a while.
+func (d *Driver) sign(ctx context.Context, key string) (string, error) {
+	r, err := d.aws.Signer.PresignGetObject(ctx, &s3.GetObjectInput{Bucket: aws.String(d.cfg.Bucket), Key: aws.String(key)},
+		s3.WithPresignExpires(signedFor))
+	if err != nil {
+		return "", err
+	}
+	return r.URL, nil
+}
+
+// alive looks at the last command. One that ended without telling its end has
+// failed before the agent ran, or could not reach the inbox.
+func (c *command) alive(ctx context.Context) (bool, error) {
+	out, err := c.d.aws.Commands.ListCommandInvocations(ctx, &ssm.ListCommandInvocationsInput{
+		CommandId: aws.String(c.sent[len(c.sent)-1]), Details: true,
+	})
+	if isOne(err, notYet) || err == nil && len(out.CommandInvocations) == 0 {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	i := out.CommandInvocations[0]
+	switch i.Status {
+	case ssmtypes.CommandInvocationStatusPending, ssmtypes.CommandInvocationStatusInProgress, ssmtypes.CommandInvocationStatusDelayed:
+		return true, nil
+	case ssmtypes.CommandInvocationStatusSuccess:
+		return false, nil // it is told, and will be heard
+	}
+	var said strings.Builder
+	for _, p := range i.CommandPlugins {
+		said.WriteString(aws.ToString(p.Output))
+	}
+	if len(c.sent) <= resends && i.Status != ssmtypes.CommandInvocationStatusCancelled {
+		c.d.cfg.Log.WithField("instance", c.id).WithField("status", aws.ToString(i.StatusDetails)).Warn("a command failed and is sent again: " + said.String())
+		return false, nil
+	}
+	return false, &builder.Error{Stage: builder.StageBuild,
+		Reason: fmt.Sprintf("the agent could not be run on instance %s: %s", c.id, aws.ToString(i.StatusDetails)),
+		Hint:   "the instance needs sh, sha256sum and one of curl, wget and python3, and a way to S3",
+		Output: clip(strings.ToValidUTF8(said.String(), "\ufffd"))}
+}
+
+// cancelOn stops what still runs on the instance when the build's context has ended.
+func (c *command) cancelOn(ctx context.Context) {
+	if ctx.Err() == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+	defer cancel()
+	for _, id := range c.sent {
+		_, err := c.d.aws.Commands.CancelCommand(ctx, &ssm.CancelCommandInput{CommandId: aws.String(id)})
+		if err != nil && !errors.Is(err, context.Canceled) {
+			c.d.cfg.Log.WithError(err).Warn("a command could not be canceled; its instance is terminated")
+		}
+	}
+}

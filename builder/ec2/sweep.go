@@ -1,0 +1,160 @@
+package ec2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/seed-6db18919/ingot/builder"
+)
+
+// grace is how long what was just made is left alone: its build may be about to
+// record it.
+const grace = 10 * time.Minute
+
+// Leftover is something in the account that no build owns.
+type Leftover struct {
+	Kind  string    `json:"kind"` // instance, image, snapshot or volume
+	ID    string    `json:"id"`
+	Build string    `json:"build"`
+	Since time.Time `json:"since"`
+	Why   string    `json:"why"`
+}
+
+// Sweep implements builder.Driver. A driver does not know which builds another
+// process is about to take up: that is for Reap, which is told.
+func (d *Driver) Sweep(context.Context) ([]string, error) { return nil, nil }
+
+// Leftovers lists what this owner's builds have made and no build owns: live tells
+// of the builds that are going on or will be taken up. Kept instances, images that
+// are complete, and whatever has not ingot's own tags are never among them.
+func (d *Driver) Leftovers(ctx context.Context, live func(build string) bool) ([]Leftover, error) {
+	var all []Leftover
+	add := func(kind, id string, tags []types.Tag, since *time.Time, why string) {
+		build := tagOf(tags, tagBuild)
+		// EC2 filtered by the same tags; what is removed is worth a second look.
+		if build == "" || live(build) || tagOf(tags, tagManaged) != "true" || tagOf(tags, tagOwner) != d.cfg.Owner || since == nil || time.Since(*since) < grace {
+			return
+		}
+		all = append(all, Leftover{Kind: kind, ID: id, Build: build, Since: *since, Why: why})
+	}
+	instances, err := d.instances(ctx)
+	if err != nil {
+		return nil, failed("", "the instances of the account could not be listed", err)
+	}
+	for _, i := range instances {
+		if !over(i) && tagOf(i.Tags, tagKept) == "" {
+			add("instance", aws.ToString(i.InstanceId), i.Tags, i.LaunchTime, "its build has ended")
+		}
+	}
+	used, err := d.unfinished(ctx, add)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.loose(ctx, used, add); err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+type adder func(kind, id string, tags []types.Tag, since *time.Time, why string)
+
+// unfinished adds images that were begun and not completed, and returns the
+// snapshots that images use.
+func (d *Driver) unfinished(ctx context.Context, add adder) (used []string, err error) {
+	out, err := d.aws.Compute.DescribeImages(ctx, &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: d.ours()})
+	if err != nil {
+		return nil, failed("", "the images of the account could not be listed", err)
+	}
+	for _, i := range out.Images {
+		used = append(used, snapshotsOf(i)...)
+		if tagOf(i.Tags, tagImage) == "" {
+			made, err := time.Parse(time.RFC3339, aws.ToString(i.CreationDate))
+			if err != nil {
+				return nil, fmt.Errorf("image %s: %w", aws.ToString(i.ImageId), err)
+			}
+			add("image", aws.ToString(i.ImageId), i.Tags, &made, "it was never completed")
+		}
+	}
+	return used, nil
+}
+
+// loose adds snapshots and volumes that belong to nothing.
+func (d *Driver) loose(ctx context.Context, used []string, add adder) error {
+	snapshots := ec2.NewDescribeSnapshotsPaginator(d.aws.Compute, &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}, Filters: d.ours(), MaxResults: aws.Int32(1000)})
+	for snapshots.HasMorePages() {
+		page, err := snapshots.NextPage(ctx)
+		if err != nil {
+			return failed("", "the snapshots of the account could not be listed", err)
+		}
+		for _, s := range page.Snapshots {
+			if !slices.Contains(used, aws.ToString(s.SnapshotId)) {
+				add("snapshot", aws.ToString(s.SnapshotId), s.Tags, s.StartTime, "no image uses it")
+			}
+		}
+	}
+	volumes := ec2.NewDescribeVolumesPaginator(d.aws.Compute, &ec2.DescribeVolumesInput{
+		Filters: d.ours(filter("status", string(types.VolumeStateAvailable))), MaxResults: aws.Int32(500),
+	})
+	for volumes.HasMorePages() {
+		page, err := volumes.NextPage(ctx)
+		if err != nil {
+			return failed("", "the volumes of the account could not be listed", err)
+		}
+		for _, v := range page.Volumes {
+			add("volume", aws.ToString(v.VolumeId), v.Tags, v.CreateTime, "no instance uses it")
+		}
+	}
+	return nil
+}
+
+// Reap removes leftovers, images before their snapshots, and goes on after an error.
+func (d *Driver) Reap(ctx context.Context, all []Leftover) (removed []Leftover, err error) {
+	for _, l := range all {
+		if failed := d.reap(ctx, l); failed != nil {
+			err = errors.Join(err, fmt.Errorf("%s %s: %w", l.Kind, l.ID, failed))
+			continue
+		}
+		removed = append(removed, l)
+	}
+	return removed, err
+}
+
+func (d *Driver) reap(ctx context.Context, l Leftover) error {
+	switch l.Kind {
+	case "instance":
+		return (&machine{d: d, id: l.ID}).terminate(ctx)
+	case "image":
+		return d.deregister(ctx, l.ID)
+	case "snapshot":
+		_, err := d.aws.Compute.DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: aws.String(l.ID)})
+		return err
+	case "volume":
+		_, err := d.aws.Compute.DeleteVolume(ctx, &ec2.DeleteVolumeInput{VolumeId: aws.String(l.ID)})
+		return err
+	}
+	return &builder.Error{Reason: "there is no way to remove a " + l.Kind}
+}
+
+// deregister removes an image and its snapshots.
+func (d *Driver) deregister(ctx context.Context, ami string) error {
+	out, err := d.aws.Compute.DescribeImages(ctx, &ec2.DescribeImagesInput{ImageIds: []string{ami}, Owners: []string{"self"}})
+	if err != nil || len(out.Images) == 0 {
+		return err
+	}
+	if _, err := d.aws.Compute.DeregisterImage(ctx, &ec2.DeregisterImageInput{ImageId: aws.String(ami)}); err != nil {
+		return err
+	}
+	for _, id := range snapshotsOf(out.Images[0]) {
+		if _, snapshotErr := d.aws.Compute.DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: aws.String(id)}); snapshotErr != nil {
+			err = errors.Join(err, snapshotErr)
+		}
+	}
+	return err
+}

@@ -1,0 +1,80 @@
+package ec2
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+// The tags by which everything is found again. A permission policy may rely on
+// tagManaged: nothing without it is ever changed or removed.
+const (
+	tagPrefix  = "ingot:"
+	tagManaged = tagPrefix + "managed" // "true"
+	tagOwner   = tagPrefix + "owner"
+	tagBuild   = tagPrefix + "build"
+	tagRole    = tagPrefix + "role"  // of an instance: build or test
+	tagKey     = tagPrefix + "key"   // of an image: its build key
+	tagImage   = tagPrefix + "image" // of an image and its snapshots: complete, since it was made to stay
+	tagClean   = tagPrefix + "clean" // of a build instance: how many operations it has behind it
+	tagKept    = tagPrefix + "kept"  // of an instance: stays after its build, until somebody removes it
+	tagFacts   = tagPrefix + "facts" // of an image: where its inventory lies in the bucket
+)
+
+type role string
+
+const (
+	roleBuild role = "build"
+	roleTest  role = "test"
+)
+
+func (d *Driver) tags(build string, more map[string]string) []types.Tag {
+	all := maps.Clone(d.cfg.Tags)
+	if all == nil {
+		all = map[string]string{}
+	}
+	all[tagManaged], all[tagOwner], all[tagBuild] = "true", d.cfg.Owner, build
+	maps.Copy(all, more)
+	if all["Name"] == "" {
+		all["Name"] = "ingot " + build
+	}
+	tags := make([]types.Tag, 0, len(all))
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		tags = append(tags, types.Tag{Key: aws.String(key), Value: aws.String(all[key])})
+	}
+	return tags
+}
+
+func specification(kind types.ResourceType, tags []types.Tag) types.TagSpecification {
+	return types.TagSpecification{ResourceType: kind, Tags: tags}
+}
+
+func tagOf(tags []types.Tag, key string) string {
+	for _, t := range tags {
+		if aws.ToString(t.Key) == key {
+			return aws.ToString(t.Value)
+		}
+	}
+	return ""
+}
+
+func filter(name string, values ...string) types.Filter {
+	return types.Filter{Name: aws.String(name), Values: values}
+}
+
+// ours are the filters that leave only what this daemon has made.
+func (d *Driver) ours(more ...types.Filter) []types.Filter {
+	return append([]types.Filter{filter("tag:"+tagManaged, "true"), filter("tag:"+tagOwner, d.cfg.Owner)}, more...)
+}
+
+// token makes a repeat of a call harmless: the same parts, the same token. EC2 takes
+// up to 64 characters.
+func token(parts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	return hex.EncodeToString(sum[:])
+}
