@@ -22,6 +22,8 @@
 //	ssm SendCommand and the rest | runs nothing                  | run by the instance's Machine
 //	of Run Command, instance     |                               |
 //	information                  |                               |
+//	ebs StartSnapshot            | complete at once, by a volume | pending until CompleteSnapshot; no volume
+//	s3, presigned addresses      | any, and none                 | the signature and its time are checked
 //
 // Each request of EC2, Systems Manager and the EBS direct APIs is first held against
 // the service's model: see package botomodel.
@@ -168,7 +170,7 @@ func (c *Cloud) listen(cancel context.CancelFunc) {
 func (c *Cloud) Config() aws.Config {
 	return aws.Config{
 		Region: Region, BaseEndpoint: aws.String(c.URL), HTTPClient: c.client,
-		Credentials: credentials.NewStaticCredentialsProvider("AKIDTEST", "secret", ""),
+		Credentials: credentials.StaticCredentialsProvider{Value: keys},
 	}
 }
 

@@ -124,6 +124,15 @@ func (c *Cloud) answer(w http.ResponseWriter, request *Request) {
 			return
 		}
 		c.pass.ServeHTTP(w, request.http)
+	case "ebs":
+		c.blockCall(w, request)
+	case "s3":
+		if refused := admit(request); refused.status != 0 {
+			drain(request)
+			refused.write(w)
+			return
+		}
+		c.pass.ServeHTTP(w, request.http)
 	default:
 		c.pass.ServeHTTP(w, request.http)
 	}
