@@ -91,7 +91,7 @@ Exit codes: 0 all went well; 1 documents are wrong, or a component or test faile
 	root.PersistentFlags().StringVarP(&o.config, "config", "c", "", "configuration `file` (default: ingot.yaml, if there is one)")
 	root.AddCommand(
 		daemonCommand(&o), demoCommand(),
-		buildCommand(&o), validateCommand(&o), diffCommand(&o),
+		buildCommand(&o), validateCommand(&o), diffCommand(&o), planCommand(&o),
 		buildsCommand(&o), imagesCommand(&o), logsCommand(&o),
 		rebuildCommand(&o), approveCommand(&o), cancelCommand(&o),
 		componentCommand(), schemaCommand(), doctorCommand(&o),

@@ -124,3 +124,12 @@ func find(name string) (entry, bool) {
 	}
 	return all[i], true
 }
+
+// ByParameter tells whether an alias is found through a parameter.
+func ByParameter(name string) bool {
+	e, _ := find(name)
+	for _, s := range e.Images {
+		return s.Parameter != ""
+	}
+	return false
+}

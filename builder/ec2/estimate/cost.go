@@ -1,0 +1,186 @@
+package estimate
+
+import (
+	_ "embed" // the prices
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/seed-6db18919/ingot/builder"
+	"github.com/seed-6db18919/ingot/builder/component"
+	"github.com/seed-6db18919/ingot/internal/yamldoc"
+)
+
+const (
+	hoursPerMonth = 730 // as AWS counts
+	// leastBilled is what a started instance costs at least.
+	leastBilled = 60
+)
+
+// priceList is the file as it is written.
+type priceList struct {
+	AsOf    string `yaml:"asOf,required"`
+	Regions map[string]struct {
+		Volume   price `yaml:"volume,required"`
+		Snapshot price `yaml:"snapshot"`
+		Writes   price `yaml:"writes,required"`
+		Reads    price `yaml:"reads,required"`
+	} `yaml:"regions,required"`
+	Instances map[string]struct {
+		Windows price            `yaml:"windows"`
+		Linux   map[string]price `yaml:"linux,required"`
+	} `yaml:"instances,required"`
+	Stages  map[string]map[string]int `yaml:"stages,required"`
+	RootGiB map[string]int            `yaml:"rootGiB,required"`
+}
+
+// price is a number of dollars as the list writes it; empty: not known.
+type price string
+
+func (p price) dollars() float64 {
+	value, err := strconv.ParseFloat(string(p), 64)
+	if err != nil {
+		return 0
+	}
+	return value
+}
+
+//go:embed prices.yaml
+var pricesText []byte
+
+// prices is the list.
+var prices = sync.OnceValue(func() priceList {
+	var list priceList
+	d, problems := yamldoc.Parse("prices.yaml", pricesText)
+	if len(problems) == 0 {
+		problems = d.Decode(d.Root, &list)
+	}
+	if len(problems) > 0 {
+		panic(problems) // the file is part of the program, and a test reads it
+	}
+	return list
+})
+
+// hourly is the price of an instance, or what is not known about it.
+func (l priceList) hourly(kind, region, platform string) (dollars float64, missing string) {
+	instance, ok := l.Instances[kind]
+	if !ok {
+		return 0, fmt.Sprintf("no price of %s is known", kind)
+	}
+	linux, ok := instance.Linux[region]
+	switch {
+	case !ok:
+		return 0, fmt.Sprintf("no price of %s in %s is known", kind, region)
+	case platform != component.Windows:
+		return linux.dollars(), ""
+	case instance.Windows == "":
+		return 0, fmt.Sprintf("Windows does not run on %s", kind)
+	}
+	return linux.dollars() + instance.Windows.dollars(), ""
+}
+
+// count adds up what the build costs.
+func (p *Plan) count(in Input, list priceList) {
+	p.Costs = []Cost{}
+	hourly, missing := list.hourly(p.InstanceType, p.Region, p.Platform)
+	if missing != "" {
+		p.Missing = append(p.Missing, missing)
+		return
+	}
+	region, ok := list.Regions[p.Region]
+	if !ok {
+		p.Missing = append(p.Missing, "no price of storage in "+p.Region+" is known")
+		return
+	}
+	build, test := p.running()
+	p.add("build instance", hours(build)*hourly)
+	if test > 0 {
+		p.add("test instance", hours(test)*hourly)
+	}
+	gib := rootGiB(in, list)
+	p.add("volumes", float64(gib)*region.Volume.dollars()*hours(build+test)/hoursPerMonth)
+	writes, reads := p.requests()
+	p.add("requests to S3", float64(writes)/1000*region.Writes.dollars()+float64(reads)/1000*region.Reads.dollars())
+	if region.Snapshot == "" {
+		p.Missing = append(p.Missing, "the snapshot of the image, of which no price in "+p.Region+" is known")
+	} else {
+		p.Monthly = float64(gib) * region.Snapshot.dollars()
+		p.Costs = append(p.Costs, Cost{What: fmt.Sprintf("snapshot of the image, at most %d GiB", gib), Dollars: p.Monthly, Monthly: true})
+	}
+	if vendor := paidVendor(in.Recipe.Parent.Name); vendor != "" {
+		p.Missing = append(p.Missing, "the hourly fee of "+vendor)
+	}
+	if len(in.Recipe.Infrastructure.TestDisks) > 0 {
+		p.Missing = append(p.Missing, "the further disks of the test instance")
+	}
+}
+
+func (p *Plan) add(what string, dollars float64) {
+	p.Dollars += dollars
+	p.Costs = append(p.Costs, Cost{What: what, Dollars: dollars})
+}
+
+// running is how many seconds the two instances are billed for. Nothing is billed for
+// an instance that is stopped, but the time for that is short and counted.
+func (p *Plan) running() (build, test int) {
+	for _, s := range p.Steps {
+		switch builder.Stage(s.Stage) {
+		case builder.StageResolve:
+		case builder.StageBoot, builder.StageTest:
+			test += s.Seconds
+		case stageClose:
+			if test > 0 {
+				test += s.Seconds
+			}
+		default:
+			build += s.Seconds
+		}
+	}
+	if test > 0 {
+		test = max(test, leastBilled)
+	}
+	return max(build, leastBilled), test
+}
+
+// requests counts those to S3: what polls does so once a second.
+func (p *Plan) requests() (writes, reads int) {
+	for _, s := range p.Steps {
+		for _, c := range s.Calls {
+			times := 1
+			if c.Polls {
+				times = s.Seconds
+			}
+			switch c.Operation {
+			case "s3.PutObject", "s3.ListObjectsV2":
+				writes += times
+			case "s3.GetObject":
+				reads += times
+			}
+		}
+	}
+	return writes, reads
+}
+
+func hours(seconds int) float64 { return float64(seconds) / 3600 }
+
+func rootGiB(in Input, list priceList) int {
+	switch {
+	case in.Recipe.DiskGiB > 0:
+		return in.Recipe.DiskGiB
+	case in.Parent != nil && in.Parent.RootGiB > 0:
+		return in.Parent.RootGiB
+	}
+	return list.RootGiB[stagesOf(in.Recipe.Platform)]
+}
+
+// paidVendor names whose system is billed by the hour on top of the instance.
+func paidVendor(alias string) string {
+	switch {
+	case strings.HasPrefix(alias, "rhel-"):
+		return "Red Hat"
+	case strings.HasPrefix(alias, "sles-"):
+		return "SUSE"
+	}
+	return ""
+}

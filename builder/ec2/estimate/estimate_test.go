@@ -1,0 +1,196 @@
+package estimate
+
+import (
+	"math"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-6db18919/ingot/builder"
+	"github.com/seed-6db18919/ingot/builder/ec2/catalogue"
+	"github.com/seed-6db18919/ingot/builder/ec2/policy"
+	"github.com/seed-6db18919/ingot/builder/recipe"
+)
+
+func web() *recipe.Recipe {
+	return &recipe.Recipe{
+		Name: "web", Version: recipe.Version{Major: 1, Minor: 4}, Platform: "Linux",
+		Parent:         recipe.Parent{Kind: recipe.ParentAlias, Name: "debian-12", Text: "debian-12"},
+		Components:     []recipe.Use{{Name: "update-linux"}, {Name: "nginx"}},
+		Tests:          []recipe.Use{{Name: "http"}},
+		Infrastructure: recipe.Infrastructure{Driver: "ec2"},
+	}
+}
+
+func operations(p Plan) []string {
+	var all []string
+	for _, s := range p.Steps {
+		for _, c := range s.Calls {
+			all = append(all, c.Operation)
+		}
+	}
+	return all
+}
+
+func TestPlanInItsOrder(t *testing.T) {
+	p := Of(Input{Recipe: web(), Region: "eu-west-1", InstanceType: "m5.large"})
+	var stages []string
+	for _, s := range p.Steps {
+		stages = append(stages, strings.TrimSpace(s.Stage+" "+s.Name))
+		if s.Seconds <= 0 || s.From != "default" || len(s.Calls) == 0 {
+			t.Errorf("%+v", s)
+		}
+	}
+	want := []string{"resolve", "launch", "build update-linux", "build nginx", "inventory", "clean", "image", "boot", "test http", "close"}
+	if !slices.Equal(stages, want) {
+		t.Errorf("stages %v, want %v", stages, want)
+	}
+	if n := len(slices.DeleteFunc(operations(p), func(op string) bool { return op != "ssm.SendCommand" })); n != 5 {
+		t.Errorf("%d commands for two components, inventory, clean-up and a test", n)
+	}
+	if p.Parent != "newest of debian-12 for x86_64" || p.Architecture != "x86_64" {
+		t.Errorf("parent %q for %s", p.Parent, p.Architecture)
+	}
+}
+
+// TestCallsMayBeMade: what the plan tells is what the policies know.
+func TestCallsMayBeMade(t *testing.T) {
+	r := web()
+	r.Files = []recipe.Files{{Source: "site"}}
+	for _, parent := range []recipe.Parent{r.Parent, {Kind: recipe.ParentAlias, Name: "amazon-linux-2023"}, {Kind: recipe.ParentSSM, Name: "ssm:/golden"}} {
+		r.Parent = parent
+		if _, err := policy.For(operations(Of(Input{Recipe: r, Region: "eu-west-1", InstanceType: "m5.large"}))); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestCost(t *testing.T) {
+	p := Of(Input{Recipe: web(), Region: "eu-west-1", InstanceType: "m5.large"})
+	// launch 60, two components 60 each, inventory 10, clean 20, image 180; boot 75, test 20, close 45
+	const build, test = 390.0, 140.0
+	want := (build + test) / 3600 * 0.107
+	want += 8 * 0.088 * (build + test) / 3600 / 730
+	const lists, writes, reads = 60 + 60 + 10 + 20 + 20, 6, 170
+	want += (lists+writes)/1000.0*0.005 + reads/1000.0*0.0004
+	if math.Abs(p.Dollars-want) > 1e-9 || p.Seconds != 3+390+140 || math.Abs(p.Monthly-8*0.05) > 1e-9 || len(p.Missing) > 0 {
+		t.Errorf("$%f in %d s and $%f a month, missing %v; want $%f", p.Dollars, p.Seconds, p.Monthly, p.Missing, want)
+	}
+	if got := p.Sentence(); got != "about 9 minutes and $0.02 (m5.large in eu-west-1, list prices of 2026-11-22)" {
+		t.Errorf("%q", got)
+	}
+	windows := web()
+	windows.Platform, windows.Parent = "Windows", recipe.Parent{Kind: recipe.ParentAlias, Name: "windows-2022"}
+	w := Of(Input{Recipe: windows, Region: "eu-west-1", InstanceType: "m5.large", Parent: &catalogue.Image{ID: "ami-1", Name: "Windows", RootGiB: 50}})
+	if w.Dollars <= p.Dollars*2 || math.Abs(w.Monthly-2.5) > 1e-9 || w.Parent != "ami-1 (Windows)" {
+		t.Errorf("Windows: $%f, $%f a month, from %s", w.Dollars, w.Monthly, w.Parent)
+	}
+}
+
+// TestNothingIsGuessed: what is not in the list is said, and never counted as free.
+func TestNothingIsGuessed(t *testing.T) {
+	on := func(change func(*Input)) Plan {
+		in := Input{Recipe: web(), Region: "eu-west-1", InstanceType: "m5.large"}
+		change(&in)
+		return Of(in)
+	}
+	for says, p := range map[string]Plan{
+		"about 9 minutes; the cost is unknown: no price of z9.large is known":                 on(func(in *Input) { in.InstanceType = "z9.large" }),
+		"about 9 minutes; the cost is unknown: no price of m5.large in mars-north-1 is known": on(func(in *Input) { in.Region = "mars-north-1" }),
+		"about 9 minutes; the cost is unknown: Windows does not run on t4g.small": on(func(in *Input) {
+			in.InstanceType, in.Recipe.Platform = "t4g.small", "Windows"
+		}),
+	} {
+		says = strings.Replace(says, "9 minutes", minutes(p.Seconds), 1)
+		if got := p.Sentence(); got != says || len(p.Costs) > 0 || p.Dollars != 0 {
+			t.Errorf("%q, %v; want %q", got, p.Costs, says)
+		}
+	}
+	rhel := on(func(in *Input) { in.Recipe.Parent.Name = "rhel-9" })
+	if !strings.HasSuffix(rhel.Sentence(), ", without the hourly fee of Red Hat") {
+		t.Errorf("%q", rhel.Sentence())
+	}
+	milan := on(func(in *Input) { in.Region = "eu-south-1" })
+	if milan.Monthly != 0 || !strings.Contains(milan.Sentence(), "without the snapshot of the image") {
+		t.Errorf("%q", milan.Sentence())
+	}
+	if spot := on(func(in *Input) { in.Spot = true }); !strings.Contains(spot.Sentence(), "at most, m5.large on Spot") {
+		t.Errorf("%q", spot.Sentence())
+	}
+}
+
+func TestHistoryGoesBeforeDefaults(t *testing.T) {
+	took := func(stage builder.Stage, name string, seconds ...int) (all []Took) {
+		for _, s := range seconds {
+			all = append(all, Took{stage, name, time.Duration(s) * time.Second})
+		}
+		return all
+	}
+	p := Of(Input{Recipe: web(), Region: "eu-west-1", InstanceType: "m5.large", History: slices.Concat(
+		took(builder.StageBuild, "nginx", 500, 10, 20), took(builder.StageTest, "http", 7), took(builder.StageLaunch, "", 40, 50),
+		took(builder.StageBuild, "gone", 9999),
+	)})
+	want := map[string]string{"nginx": "20 median of 3 builds", "http": "7 median of 1 build", "launch": "45 median of 2 builds", "update-linux": "60 default"}
+	for _, s := range p.Steps {
+		name := s.Name
+		if name == "" {
+			name = s.Stage
+		}
+		if w, ok := want[name]; ok && strconv.Itoa(s.Seconds)+" "+s.From != w {
+			t.Errorf("%s: %d %s, want %s", name, s.Seconds, s.From, w)
+		}
+	}
+}
+
+// TestPriceListIsWhole holds the list to its own form.
+func TestPriceListIsWhole(t *testing.T) {
+	list := prices()
+	if _, err := time.Parse(time.DateOnly, list.AsOf); err != nil {
+		t.Error(err)
+	}
+	number := regexp.MustCompile(`^[0-9]+(\.[0-9]+)?$`)
+	sane := func(what string, p price, least, most float64) {
+		if !number.MatchString(string(p)) || p.dollars() < least || p.dollars() > most {
+			t.Errorf("%s costs %q", what, p)
+		}
+	}
+	for _, region := range []string{"us-east-1", "eu-west-1", "eu-central-1", "eu-south-1"} {
+		r, ok := list.Regions[region]
+		if !ok {
+			t.Fatalf("%s is missing", region)
+		}
+		sane(region+" volume", r.Volume, 0.05, 0.2)
+		sane(region+" writes", r.Writes, 0.004, 0.01)
+		sane(region+" reads", r.Reads, 0.0003, 0.001)
+		if r.Snapshot != "" {
+			sane(region+" snapshot", r.Snapshot, 0.04, 0.1)
+		}
+	}
+	for name, i := range list.Instances {
+		for region, p := range i.Linux {
+			if _, ok := list.Regions[region]; !ok {
+				t.Errorf("%s has a price in %s, which has none for storage", name, region)
+			}
+			sane(name+" in "+region, p, 0.01, 1)
+			if p.dollars() < i.Linux["us-east-1"].dollars() {
+				t.Errorf("%s is cheaper in %s than where it is cheapest", name, region)
+			}
+		}
+		if arm := catalogue.ArchitectureOf(name) == catalogue.ARM64; arm == (i.Windows != "") {
+			t.Errorf("%s: Windows needs a price on x86_64, and does not run on ARM", name)
+		}
+	}
+	for _, platform := range []string{"Linux", "Windows"} {
+		for _, stage := range []builder.Stage{builder.StageResolve, builder.StageLaunch, builder.StageFiles, builder.StageBuild, builder.StageInventory, builder.StageClean, builder.StageImage, builder.StageBoot, builder.StageTest, stageClose} {
+			if list.Stages[platform][string(stage)] <= 0 {
+				t.Errorf("%s on %s takes no time", stage, platform)
+			}
+		}
+		if list.RootGiB[platform] <= 0 {
+			t.Errorf("the root of %s has no size", platform)
+		}
+	}
+}

@@ -1,0 +1,242 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	awsec2 "github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+
+	"github.com/seed-6db18919/ingot/builder"
+	"github.com/seed-6db18919/ingot/builder/ec2"
+	"github.com/seed-6db18919/ingot/builder/ec2/catalogue"
+	"github.com/seed-6db18919/ingot/builder/ec2/estimate"
+	"github.com/seed-6db18919/ingot/builder/recipe"
+	"github.com/seed-6db18919/ingot/internal/ledger"
+	"github.com/seed-6db18919/ingot/reporter"
+)
+
+// awsPlan is `ingot plan --aws`.
+type awsPlan struct {
+	aws          bool
+	region       string
+	instanceType string
+	spot         bool
+	resolve      bool
+	asJSON       bool
+}
+
+func planCommand(o *globals) *cobra.Command {
+	var p awsPlan
+	c := &cobra.Command{
+		Use:   "plan --aws [path]",
+		Short: "Say which calls of AWS a build will make, how long it will take and what it will cost",
+		Long: `Lists, for every recipe of driver ec2 at or below a path (default: the current folder), the calls
+in their order with the minutes and the money that they will take. Nothing is made, and no credentials
+are needed; with --resolve, parents are looked up as a build would.
+
+Times are medians of the recipe's last builds on EC2, where the ledger has some. Prices are those of a list
+with its date; for a type or region that is not in it, the plan says so.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			at := "."
+			if len(args) == 1 {
+				at = args[0]
+			}
+			return p.run(c, o, at)
+		},
+	}
+	c.Flags().BoolVar(&p.aws, "aws", false, "plan builds on AWS; nothing else is planned yet")
+	c.Flags().StringVar(&p.region, "region", "", "`region` of the build (default: $AWS_REGION)")
+	c.Flags().StringVar(&p.instanceType, "instance-type", "", "instance `type`, such as m5.large")
+	c.Flags().BoolVar(&p.spot, "spot", false, "the instances are Spot instances")
+	c.Flags().BoolVar(&p.resolve, "resolve", false, "look up parent images, with credentials as the AWS command line finds them")
+	c.Flags().BoolVar(&p.asJSON, "json", false, "one JSON object per recipe")
+	return c
+}
+
+func (p *awsPlan) run(c *cobra.Command, o *globals, at string) error {
+	if err := p.check(); err != nil {
+		return err
+	}
+	set, err := loadByHand(c.Context(), at)
+	if err != nil {
+		return err
+	}
+	if problems := set.Problems(); len(problems) > 0 {
+		return showProblems(c.OutOrStdout(), at, set, false)
+	}
+	var planned int
+	for _, r := range sortedRecipes(set) {
+		if r.Infrastructure.Driver != ec2.Name {
+			continue
+		}
+		planned++
+		in, err := p.input(c.Context(), o, r)
+		if err != nil {
+			return err
+		}
+		if err := showPlan(c.OutOrStdout(), estimate.Of(in), p.asJSON); err != nil {
+			return err
+		}
+	}
+	if planned == 0 {
+		return fmt.Errorf("no recipe at or below %s is built on EC2: that takes infrastructure: {driver: %s}", at, ec2.Name)
+	}
+	return nil
+}
+
+func (p *awsPlan) check() error {
+	if p.region == "" {
+		p.region = os.Getenv("AWS_REGION")
+	}
+	switch {
+	case !p.aws:
+		return errors.New("say what to plan for: --aws")
+	case p.region == "":
+		return errors.New("say where: --region eu-west-1, or AWS_REGION")
+	case p.instanceType == "":
+		return errors.New("say on what: --instance-type m5.large")
+	}
+	return nil
+}
+
+func (p *awsPlan) input(ctx context.Context, o *globals, r *recipe.Recipe) (estimate.Input, error) {
+	in := estimate.Input{Recipe: r, Region: p.region, InstanceType: p.instanceType, Spot: p.spot}
+	var err error
+	if in.History, err = o.history(ctx, r.Name); err != nil {
+		return in, err
+	}
+	if p.resolve && r.Parent.Kind != recipe.ParentRecipe {
+		cfg, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(p.region))
+		if err != nil {
+			return in, fmt.Errorf("credentials: %w", err)
+		}
+		if in.Parent, err = resolveParent(ctx, cfg, r.Parent, p.instanceType); err != nil {
+			return in, err
+		}
+	}
+	return in, nil
+}
+
+// resolveParent looks up a parent as a build on that type of instance would.
+func resolveParent(ctx context.Context, cfg aws.Config, parent recipe.Parent, instanceType string) (*catalogue.Image, error) {
+	c := catalogue.Catalogue{Images: awsec2.NewFromConfig(cfg), Parameters: ssm.NewFromConfig(cfg)}
+	image, err := c.Resolve(ctx, parent.Text, catalogue.ArchitectureOf(instanceType))
+	if err != nil {
+		var e *builder.Error
+		if errors.As(err, &e) && e.Hint != "" {
+			return nil, fmt.Errorf("%w; %s", err, e.Hint)
+		}
+		return nil, err
+	}
+	return &image, nil
+}
+
+// history has the times of a recipe's last builds on EC2, where this host has a ledger.
+func (o *globals) history(ctx context.Context, name string) ([]estimate.Took, error) {
+	cfg, err := o.load()
+	if err != nil {
+		return nil, err
+	}
+	url := cfg.Database.Reveal()
+	if path, ok := strings.CutPrefix(url, "sqlite:"); ok {
+		if _, err := os.Stat(path); err != nil {
+			return nil, nil // a plan makes no ledger
+		}
+	}
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	l, err := ledger.Open(ctx, ledger.Options{URL: url, Log: log})
+	if err != nil {
+		return nil, fmt.Errorf("database: %w", err)
+	}
+	took, err := historyOf(ctx, l, name)
+	return took, errors.Join(err, l.Close())
+}
+
+// builds is what the times of earlier builds are read from.
+type builds interface {
+	Builds(ctx context.Context, f ledger.Filter) ([]reporter.Build, error)
+	Stages(ctx context.Context, build int64) ([]reporter.Stage, error)
+}
+
+// recent is how many builds a median looks at, of at most lookedAt that succeeded.
+const (
+	recent   = 10
+	lookedAt = 50
+)
+
+func historyOf(ctx context.Context, l builds, name string) ([]estimate.Took, error) {
+	found, err := l.Builds(ctx, ledger.Filter{Recipe: name, State: reporter.Succeeded, Limit: lookedAt})
+	if err != nil {
+		return nil, err
+	}
+	var took []estimate.Took
+	seen := 0
+	for _, b := range found {
+		if b.Image == nil || b.Image.Driver != ec2.Name || seen == recent {
+			continue
+		}
+		stages, err := l.Stages(ctx, b.ID)
+		if err != nil {
+			return nil, err
+		}
+		seen++
+		for _, s := range stages {
+			if s.State == "succeeded" && !s.Finished.IsZero() {
+				took = append(took, estimate.Took{Stage: builder.Stage(s.Stage), Name: s.Name, Time: s.Finished.Sub(s.Started)})
+			}
+		}
+	}
+	return took, nil
+}
+
+func showPlan(w io.Writer, p estimate.Plan, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(w).Encode(p)
+	}
+	fmt.Fprintf(w, "%s %s on %s in %s, from %s\n\n", p.Recipe, p.Version, p.InstanceType, p.Region, p.Parent)
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "STAGE\tNAME\tTIME\tFROM\tCALLS")
+	for _, s := range p.Steps {
+		calls := make([]string, len(s.Calls))
+		for i, c := range s.Calls {
+			calls[i] = c.Operation
+			if c.Polls {
+				calls[i] += "…"
+			}
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", s.Stage, s.Name, time.Duration(s.Seconds)*time.Second, s.From, strings.Join(calls, ", "))
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(w, "\n… repeated until what it waits for is there")
+	if len(p.Costs) > 0 {
+		fmt.Fprintln(w)
+		for _, c := range p.Costs {
+			per := ""
+			if c.Monthly {
+				per = " a month, as long as it is kept"
+			}
+			fmt.Fprintf(table, "%s\t$%.4f%s\n", c.What, c.Dollars, per)
+		}
+		if err := table.Flush(); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintf(w, "\n%s\n\n", p.Sentence())
+	return err
+}
