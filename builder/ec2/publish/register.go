@@ -162,6 +162,18 @@ func tagList(tags map[string]string) []types.Tag {
 
 // find looks for our own image of the name. It returns nil when there is none.
 func (r *registering) find(ctx context.Context) (*types.Image, error) {
+	image, err := r.named(ctx)
+	if image != nil && !r.ours(*image) {
+		return nil, &builder.Error{
+			Reason: fmt.Sprintf("the account has another image with the name %s: %s", r.Name, aws.ToString(image.ImageId)),
+			Hint:   "deregister that image, or give it away",
+		}
+	}
+	return image, err
+}
+
+// named looks for the account's image of the name, whoever made it.
+func (r *registering) named(ctx context.Context) (*types.Image, error) {
 	out, err := r.images.DescribeImages(ctx, &ec2.DescribeImagesInput{
 		Owners:  []string{"self"},
 		Filters: []types.Filter{{Name: aws.String("name"), Values: []string{literally(r.Name)}}},
@@ -173,14 +185,7 @@ func (r *registering) find(ctx context.Context) (*types.Image, error) {
 	if at < 0 {
 		return nil, nil
 	}
-	image := out.Images[at]
-	if !r.ours(image) {
-		return nil, &builder.Error{
-			Reason: fmt.Sprintf("the account has another image with the name %s: %s", r.Name, aws.ToString(image.ImageId)),
-			Hint:   "deregister that image, or give it away",
-		}
-	}
-	return &image, nil
+	return &out.Images[at], nil
 }
 
 // literally is a filter's value in which no character stands for others.
@@ -233,9 +238,9 @@ func (r *registering) snapshotComplete(ctx context.Context) error {
 	})
 }
 
-// known waits until an image can be used.
+// known waits until an image can be used. It bears its own name, whatever was asked for.
 func (r *registering) known(ctx context.Context, image types.Image, reused bool) (AMI, error) {
-	id := aws.ToString(image.ImageId)
+	id, name := aws.ToString(image.ImageId), r.Name
 	err := r.wait(ctx, "the image "+id, func() (string, bool, error) {
 		out, err := r.images.DescribeImages(ctx, &ec2.DescribeImagesInput{ImageIds: []string{id}})
 		if code := codeOf(err); code == "InvalidAMIID.NotFound" || code == "InvalidAMIID.Unavailable" {
@@ -248,6 +253,7 @@ func (r *registering) known(ctx context.Context, image types.Image, reused bool)
 			return "not there yet", false, nil
 		}
 		i := out.Images[0]
+		name = aws.ToString(i.Name)
 		if i.State == types.ImageStateFailed || i.State == types.ImageStateError || i.State == types.ImageStateInvalid {
 			return "", false, &builder.Error{
 				Reason: "AWS could not make the image " + id, Hint: "see its state in the EC2 console, and deregister it",
@@ -256,7 +262,7 @@ func (r *registering) known(ctx context.Context, image types.Image, reused bool)
 		}
 		return string(i.State), i.State == types.ImageStateAvailable, nil
 	})
-	return AMI{ID: id, Name: r.Name, Snapshot: r.Snapshot, Reused: reused}, err
+	return AMI{ID: id, Name: name, Snapshot: r.Snapshot, Reused: reused}, err
 }
 
 func reasonOf(i types.Image) string {

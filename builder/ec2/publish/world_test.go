@@ -24,6 +24,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
 
+	"github.com/seed-6db18919/ingot/builder/ec2/ec2test/botomodel"
 	"github.com/seed-6db18919/ingot/builder/ec2/publish"
 	"github.com/seed-6db18919/ingot/builder/ec2/publish/chain"
 	"github.com/seed-6db18919/ingot/builder/ec2/publish/publishtest"
@@ -126,11 +127,36 @@ func newWorld(t *testing.T, pick func(*http.Request) publishtest.Fault) *world {
 	if pick != nil {
 		handler = publishtest.Faults(handler, pick)
 	}
-	server := httptest.NewServer(handler)
+	server := httptest.NewServer(modelled(t, handler))
 	t.Cleanup(server.Close)
 	w.url = server.URL
 	w.config = config(server.URL)
 	return w
+}
+
+// modelled holds every request against botocore's model of the service, where there is
+// one, before it goes to next.
+func modelled(t *testing.T, next http.Handler) http.Handler {
+	t.Helper()
+	program := os.Getenv(motoVariable)
+	if program == "" {
+		return next
+	}
+	model, err := botomodel.Open(program, "ebs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			panic(http.ErrAbortHandler) // the client has gone
+		}
+		if err := model.REST(r, body); err != nil {
+			t.Errorf("on the wire: %v", err)
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		next.ServeHTTP(w, r)
+	})
 }
 
 func config(url string) aws.Config {

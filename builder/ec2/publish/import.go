@@ -1,0 +1,335 @@
+package publish
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/seed-6db18919/ingot/builder"
+)
+
+// Imports is what VM Import is asked for; *ec2.Client has it.
+type Imports interface {
+	Images
+	CreateTags(context.Context, *ec2.CreateTagsInput, ...func(*ec2.Options)) (*ec2.CreateTagsOutput, error)
+	DescribeImportImageTasks(context.Context, *ec2.DescribeImportImageTasksInput, ...func(*ec2.Options)) (*ec2.DescribeImportImageTasksOutput, error)
+	DescribeImportSnapshotTasks(context.Context, *ec2.DescribeImportSnapshotTasksInput, ...func(*ec2.Options)) (*ec2.DescribeImportSnapshotTasksOutput, error)
+	ImportImage(context.Context, *ec2.ImportImageInput, ...func(*ec2.Options)) (*ec2.ImportImageOutput, error)
+	ImportSnapshot(context.Context, *ec2.ImportSnapshotInput, ...func(*ec2.Options)) (*ec2.ImportSnapshotOutput, error)
+}
+
+// Objects writes large objects in parts; *transfermanager.Client has it.
+type Objects interface {
+	UploadObject(context.Context, *transfermanager.UploadObjectInput, ...func(*transfermanager.Options)) (*transfermanager.UploadObjectOutput, error)
+}
+
+var (
+	_ Imports = (*ec2.Client)(nil)
+	_ Objects = (*transfermanager.Client)(nil)
+)
+
+// Source is a disk file in S3.
+type Source struct {
+	Bucket, Key string
+	Format      string // vmdk, vhd, vhdx, ova or raw
+}
+
+// formats says in which ways VM Import takes which.
+var formats = map[string]struct{ converted, asItIs bool }{
+	"vmdk": {true, true}, "vhd": {true, true}, "raw": {true, true}, "vhdx": {true, false}, "ova": {true, false},
+}
+
+// Import is what becomes an image by VM Import.
+type Import struct {
+	Source
+	Image Image // Snapshot is found by the import
+
+	// AsItIs takes the disk for one that boots on EC2 already. Otherwise VM Import
+	// looks at the system on it and adds the drivers that it needs, which takes longer.
+	AsItIs bool
+	// Role is that of VM Import in the account; empty: vmimport.
+	Role string
+}
+
+// Stage puts a disk file where an import finds it.
+func Stage(ctx context.Context, objects Objects, path string, to Source) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	_, err = objects.UploadObject(ctx, &transfermanager.UploadObjectInput{Bucket: aws.String(to.Bucket), Key: aws.String(to.Key), Body: f})
+	return errors.Join(failed(err, "the disk could not be put into the bucket %s", to.Bucket), f.Close())
+}
+
+// Convert has VM Import make an image of a disk in S3. It waits as long as the import
+// moves. A repeated call finds the image, or the import on its way, that an
+// earlier one with the same name has begun.
+func Convert(ctx context.Context, api Imports, i Import) (AMI, error) {
+	takes, known := formats[i.Format]
+	switch {
+	case !known || i.AsItIs && !takes.asItIs:
+		return AMI{}, &builder.Error{
+			Fault: builder.Author, Reason: fmt.Sprintf("VM Import does not take a disk in the format %q", i.Format),
+			Hint: "convert it to vmdk or raw",
+		}
+	case i.Bucket == "" || i.Key == "" || i.Image.Name == "" || len(i.Image.Name) > maxName:
+		return AMI{}, fmt.Errorf("an import needs a bucket, a key, and a name of up to %d characters", maxName)
+	}
+	c := &conversion{Import: i, api: api}
+	c.Image.Tags = maps.Clone(i.Image.Tags)
+	if c.Image.Tags == nil {
+		c.Image.Tags = map[string]string{}
+	}
+	c.Image.Tags[importTag] = c.token()
+	ami, err := c.convert(ctx)
+	return ami, importFailed(err, i.Source)
+}
+
+// importFailed knows the refusals that are VM Import's alone.
+func importFailed(err error, from Source) error {
+	if err != nil && codeOf(err) == "InvalidParameter" && strings.Contains(err.Error(), "service role") {
+		return &builder.Error{
+			Reason: "VM Import has no service role in this account, or the role may not read the bucket " + from.Bucket,
+			Hint:   "make the role vmimport as AWS describes it for VM Import, with a trust for vmie.amazonaws.com", Err: err,
+		}
+	}
+	return failed(err, "the disk s3://%s/%s could not be imported", from.Bucket, from.Key)
+}
+
+// conversion is one call of Convert.
+type conversion struct {
+	Import
+	api Imports
+}
+
+func (c *conversion) convert(ctx context.Context) (AMI, error) {
+	// An image that VM Import makes has a name that is not ours to choose.
+	out, err := c.api.DescribeImages(ctx, &ec2.DescribeImagesInput{
+		Owners:  []string{"self"},
+		Filters: []types.Filter{{Name: aws.String("tag:" + importTag), Values: []string{c.token()}}},
+	})
+	if err != nil {
+		return AMI{}, err
+	}
+	if len(out.Images) > 0 {
+		r := &registering{Image: c.Image, images: c.api}
+		return r.known(ctx, out.Images[0], true)
+	}
+	if c.AsItIs {
+		return c.throughSnapshot(ctx)
+	}
+	return c.throughImage(ctx)
+}
+
+// token makes the repeat of an import harmless, and names its task.
+func (c *conversion) token() string {
+	sum := sha256.Sum256([]byte(strings.Join([]string{c.Image.Name, c.Bucket, c.Key, c.Format, fmt.Sprint(c.AsItIs)}, "\x00")))
+	return hex.EncodeToString(sum[:])
+}
+
+// importTag names the import that something belongs to: the service forgets a token
+// after a while.
+const importTag = "ingot:import"
+
+func (c *conversion) tags(kind types.ResourceType) []types.TagSpecification {
+	return []types.TagSpecification{{ResourceType: kind, Tags: tagList(c.Image.Tags)}}
+}
+
+// ours says that a task was begun by the same call and may still become something.
+func (c *conversion) ours(tags []types.Tag, state *string) bool {
+	return !task{state: aws.ToString(state)}.ended() && slices.ContainsFunc(tags, func(t types.Tag) bool {
+		return aws.ToString(t.Key) == importTag && aws.ToString(t.Value) == c.token()
+	})
+}
+
+// throughSnapshot has the disk made a snapshot and registers that.
+func (c *conversion) throughSnapshot(ctx context.Context) (AMI, error) {
+	id, err := c.snapshotTask(ctx)
+	if err != nil {
+		return AMI{}, err
+	}
+	image := c.Image
+	err = c.wait(ctx, id, func() (task, error) {
+		out, err := c.api.DescribeImportSnapshotTasks(ctx, &ec2.DescribeImportSnapshotTasksInput{ImportTaskIds: []string{id}})
+		if err != nil || len(out.ImportSnapshotTasks) == 0 || out.ImportSnapshotTasks[0].SnapshotTaskDetail == nil {
+			return task{}, err
+		}
+		d := out.ImportSnapshotTasks[0].SnapshotTaskDetail
+		image.Snapshot = aws.ToString(d.SnapshotId)
+		return task{aws.ToString(d.Status), aws.ToString(d.StatusMessage), aws.ToString(d.Progress)}, nil
+	})
+	if err != nil {
+		return AMI{}, err
+	}
+	if err := c.own(ctx, image.Snapshot); err != nil {
+		return AMI{}, err
+	}
+	return Register(ctx, c.api, image)
+}
+
+// snapshotTask returns the task that is on its way or done, or begins it.
+func (c *conversion) snapshotTask(ctx context.Context) (string, error) {
+	pages := ec2.NewDescribeImportSnapshotTasksPaginator(c.api, &ec2.DescribeImportSnapshotTasksInput{MaxResults: aws.Int32(taskPage)})
+	for n := 0; pages.HasMorePages() && n < taskPages; n++ {
+		out, err := pages.NextPage(ctx)
+		if err != nil {
+			return "", err
+		}
+		for _, t := range out.ImportSnapshotTasks {
+			if t.SnapshotTaskDetail == nil || !c.ours(t.Tags, t.SnapshotTaskDetail.Status) {
+				continue
+			}
+			if id := aws.ToString(t.SnapshotTaskDetail.SnapshotId); id != "" {
+				s, err := describe(ctx, c.api, id)
+				if err != nil {
+					return "", err
+				}
+				if s == nil {
+					continue // it was removed since
+				}
+			}
+			return aws.ToString(t.ImportTaskId), nil
+		}
+	}
+	out, err := c.api.ImportSnapshot(ctx, &ec2.ImportSnapshotInput{
+		ClientToken: aws.String(c.token()), Description: aws.String(c.Image.Name), RoleName: c.role(),
+		DiskContainer:     &types.SnapshotDiskContainer{Format: aws.String(strings.ToUpper(c.Format)), UserBucket: c.bucket()},
+		TagSpecifications: c.tags(types.ResourceTypeImportSnapshotTask),
+	})
+	if err != nil {
+		return "", err
+	}
+	return aws.ToString(out.ImportTaskId), nil
+}
+
+// throughImage has the disk made an image, by a name that is not ours to choose.
+func (c *conversion) throughImage(ctx context.Context) (AMI, error) {
+	id, err := c.imageTask(ctx)
+	if err != nil {
+		return AMI{}, err
+	}
+	ami := AMI{}
+	err = c.wait(ctx, id, func() (task, error) {
+		out, err := c.api.DescribeImportImageTasks(ctx, &ec2.DescribeImportImageTasksInput{ImportTaskIds: []string{id}})
+		if err != nil || len(out.ImportImageTasks) == 0 {
+			return task{}, err
+		}
+		t := out.ImportImageTasks[0]
+		ami.ID = aws.ToString(t.ImageId)
+		for _, d := range t.SnapshotDetails[:min(1, len(t.SnapshotDetails))] {
+			ami.Snapshot = aws.ToString(d.SnapshotId)
+		}
+		return task{aws.ToString(t.Status), aws.ToString(t.StatusMessage), aws.ToString(t.Progress)}, nil
+	})
+	if err != nil {
+		return AMI{}, err
+	}
+	if err := c.own(ctx, ami.ID, ami.Snapshot); err != nil {
+		return AMI{}, err
+	}
+	r := &registering{Image: c.Image, images: c.api}
+	made, err := r.known(ctx, types.Image{ImageId: aws.String(ami.ID)}, false)
+	made.Snapshot = ami.Snapshot
+	return made, err
+}
+
+func (c *conversion) imageTask(ctx context.Context) (string, error) {
+	pages := ec2.NewDescribeImportImageTasksPaginator(c.api, &ec2.DescribeImportImageTasksInput{MaxResults: aws.Int32(taskPage)})
+	for n := 0; pages.HasMorePages() && n < taskPages; n++ {
+		out, err := pages.NextPage(ctx)
+		if err != nil {
+			return "", err
+		}
+		for _, t := range out.ImportImageTasks {
+			if c.ours(t.Tags, t.Status) {
+				return aws.ToString(t.ImportTaskId), nil
+			}
+		}
+	}
+	out, err := c.api.ImportImage(ctx, &ec2.ImportImageInput{
+		ClientToken: aws.String(c.token()), Description: aws.String(c.Image.Name), RoleName: c.role(),
+		DiskContainers:    []types.ImageDiskContainer{{Format: aws.String(strings.ToUpper(c.Format)), UserBucket: c.bucket()}},
+		TagSpecifications: c.tags(types.ResourceTypeImportImageTask),
+	})
+	if err != nil {
+		return "", err
+	}
+	return aws.ToString(out.ImportTaskId), nil
+}
+
+// Tasks are listed in pages; those behind the last one that is read are older than
+// anything that is of interest.
+const (
+	taskPage  = 100
+	taskPages = 20
+)
+
+func (c *conversion) role() *string {
+	if c.Role == "" {
+		return nil
+	}
+	return aws.String(c.Role)
+}
+
+func (c *conversion) bucket() *types.UserBucket {
+	return &types.UserBucket{S3Bucket: aws.String(c.Bucket), S3Key: aws.String(c.Key)}
+}
+
+// own puts the caller's tags on what an import has made. Until then its task has them.
+func (c *conversion) own(ctx context.Context, resources ...string) error {
+	resources = slices.DeleteFunc(resources, func(id string) bool { return id == "" }) // an answer may leave it out
+	_, err := c.api.CreateTags(ctx, &ec2.CreateTagsInput{Resources: resources, Tags: tagList(c.Image.Tags)})
+	return err
+}
+
+// task is the state of an import.
+type task struct{ state, message, progress string }
+
+// ended says that the task is one that has failed, or that somebody has cancelled.
+func (t task) ended() bool { return t.state == "deleted" || t.state == "deleting" }
+
+func (c *conversion) wait(ctx context.Context, id string, look func() (task, error)) error {
+	what := "the import " + id
+	return poll(ctx, func() (string, bool, error) {
+		t, err := look()
+		if codeOf(err) == "InvalidConversionTaskId.NotFound" || codeOf(err) == "InvalidConversionTaskId" {
+			return "not there yet", false, nil
+		}
+		if err == nil && t.ended() {
+			err = c.refused(id, t)
+		}
+		return strings.TrimSpace(t.state + " " + t.progress + " " + t.message), t.state == "completed", err
+	}, func(state string) {
+		if c.Image.Progress != nil {
+			c.Image.Progress(what + ": " + state)
+		}
+	}, what)
+}
+
+// refused says what a message of VM Import means: it begins with who has to act.
+func (c *conversion) refused(id string, t task) error {
+	e := &builder.Error{
+		Reason: fmt.Sprintf("VM Import has given up the disk s3://%s/%s: %.300s", c.Bucket, c.Key, t.message),
+		Err:    fmt.Errorf("task %s: %s", id, t.state),
+	}
+	switch {
+	case strings.HasPrefix(t.message, "ClientError"):
+		e.Fault, e.Hint = builder.Author, "see AWS's list of errors of VM Import, and mend or convert the disk"
+	case strings.HasPrefix(t.message, "ServerError"):
+		e.Fault, e.Hint = builder.Transient, "repeat the build"
+	default:
+		e.Hint = "see the task in the EC2 console: somebody may have cancelled it"
+	}
+	return e
+}
