@@ -63,6 +63,7 @@ func parts() []part {
 		{"build", "Building the sample by hand: Debian 12, nginx, one page; the parent image is there", (*bench).byHand},
 		{"daemon", "The same through the daemon, from commit to status", (*bench).throughDaemon},
 		{"limits", "Against what cannot be left out", (*bench).limits},
+		{"publish", "Publishing an image: blocks of its disk to an EBS snapshot", (*bench).publishing},
 		{"packer", "Against packer", (*bench).packer},
 		{"mkosi", "Against mkosi", (*bench).mkosi},
 	}

@@ -10,7 +10,8 @@
 //	snapshot, err := publish.Upload(ctx, blocks, disk, publish.Options{Key: digest, Dir: dir, Snapshots: compute, Tags: tags})
 //	image, err := publish.Register(ctx, compute, publish.Image{Name: name, Snapshot: snapshot.ID, Tags: tags})
 //
-// Publisher does all of that for the pipeline.
+// Publisher does all of that for the pipeline. Convert is the other way, through VM
+// Import, for disks in formats that need it.
 //
 // Everything carries the tags of the caller from the call on that makes it, so that
 // nothing is ever without an owner. What nobody finishes is the caller's to remove;
