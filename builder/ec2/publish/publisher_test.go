@@ -8,8 +8,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 
 	"github.com/seed-6db18919/ingot/builder"
+	driver "github.com/seed-6db18919/ingot/builder/ec2"
 	"github.com/seed-6db18919/ingot/builder/ec2/publish"
 )
+
+// With the driver's Boot it is what the pipeline wants.
+var _ builder.Publisher = struct {
+	*publish.Publisher
+	*driver.Driver
+}{}
 
 // account is EC2 with the snapshots of a service.
 type account struct {
