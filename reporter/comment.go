@@ -168,6 +168,23 @@ func writeTable(out *strings.Builder, view PullRequestView, builds []told, limit
 		fmt.Fprintf(out, "\nand %d more\n", more)
 	}
 	out.WriteString("\n")
+	writeEstimates(out, shown)
+}
+
+// writeEstimates tells what builds that cost money were expected to take, a line each.
+func writeEstimates(out *strings.Builder, builds []told) {
+	const longest = 400
+	var any bool
+	for _, b := range builds {
+		if b.Estimate == "" || b.Action != ActionBuild {
+			continue
+		}
+		fmt.Fprintf(out, "- **Estimate** for %s: %s\n", codeSpan(b.Recipe, 60), prose(b.Estimate, longest))
+		any = true
+	}
+	if any {
+		out.WriteString("\n")
+	}
 }
 
 func stateText(s State) string {

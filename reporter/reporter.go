@@ -78,6 +78,7 @@ type Build struct {
 	Action          Action    `json:"action"`
 	Why             []string  `json:"why,omitempty"` // "components/nginx.yaml changed"
 	Findings        []Finding `json:"findings,omitempty"`
+	Estimate        string    `json:"estimate,omitempty"` // what it was expected to take: "about 8 minutes and $0.01 (…)"
 	State           State     `json:"state"`
 	Components      int       `json:"components"`     // how many the recipe uses; 0: unknown
 	TestComponents  int       `json:"testComponents"` // how many tests the recipe names; 0: unknown

@@ -44,6 +44,16 @@ func scanned() Build {
 	return b
 }
 
+// onEC2 costs money, which was told beforehand.
+func onEC2() Build {
+	b := succeeded()
+	b.ID, b.Recipe = 47, "cloud"
+	b.Image = image("ami-0123456789abcdef0", 8<<30)
+	b.PreviousImage, b.PreviousVersion = nil, ""
+	b.Estimate = "about 8 minutes and $0.01 (m5.large in eu-west-1, list prices of 2026-11-22)"
+	return b
+}
+
 func failed() Build {
 	b := succeeded()
 	b.ID, b.Recipe, b.State = 42, "database", Failed

@@ -29,8 +29,9 @@ type desk struct {
 	options   recipe.Options
 	mirror    *watcher.Mirror
 	ledger    *ledger.Ledger
-	approvals approvals // nil: forks are never built
-	changed   func()    // called when the branch's calendars may have changed
+	approvals approvals  // nil: forks are never built
+	estimates *estimator // nil: nothing is built where it costs
+	changed   func()     // called when the branch's calendars may have changed
 	log       logrus.FieldLogger
 
 	mu   sync.Mutex
@@ -102,6 +103,9 @@ func (d *desk) builds(ctx context.Context, c watcher.Change) ([]ledger.NewBuild,
 		return nil, err
 	}
 	builds := newBuilds(decisions)
+	if err := d.estimates.tell(ctx, decisions, builds); err != nil {
+		return nil, err
+	}
 	for i := range builds {
 		b := &builds[i]
 		b.Release, b.Trigger = true, reporter.Push

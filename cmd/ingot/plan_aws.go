@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -201,6 +202,39 @@ func historyOf(ctx context.Context, l builds, name string) ([]estimate.Took, err
 		}
 	}
 	return took, nil
+}
+
+// estimator tells what builds on EC2 will take, with one account's settings.
+type estimator struct {
+	region       string
+	instanceType string
+	spot         bool
+	past         builds
+}
+
+// tell adds what they take to builds that a decision asks for. A nil estimator knows
+// of none.
+func (e *estimator) tell(ctx context.Context, decisions []recipe.Decision, asked []ledger.NewBuild) error {
+	if e == nil {
+		return nil
+	}
+	for _, d := range decisions {
+		if d.Recipe == nil || d.Action != recipe.ActionBuild || d.Recipe.Infrastructure.Driver != ec2.Name {
+			continue
+		}
+		i := slices.IndexFunc(asked, func(b ledger.NewBuild) bool { return b.Recipe == d.Name && b.Action == reporter.ActionBuild })
+		if i < 0 {
+			continue
+		}
+		history, err := historyOf(ctx, e.past, d.Name)
+		if err != nil {
+			return err
+		}
+		asked[i].Estimate = estimate.Of(estimate.Input{
+			Recipe: d.Recipe, Region: e.region, InstanceType: e.instanceType, Spot: e.spot, History: history,
+		}).Sentence()
+	}
+	return nil
 }
 
 func showPlan(w io.Writer, p estimate.Plan, asJSON bool) error {

@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/seed-6db18919/ingot/builder/ec2/estimate"
+	"github.com/seed-6db18919/ingot/builder/recipe"
 	"github.com/seed-6db18919/ingot/internal/ledger"
 	"github.com/seed-6db18919/ingot/reporter"
 )
@@ -48,5 +50,24 @@ func TestHistoryIsOfBuildsOnEC2(t *testing.T) {
 	}
 	if want := (estimate.Took{Stage: "build", Name: "nginx", Time: 28 * time.Second}); took[0] != want {
 		t.Errorf("the newest took %+v, want %+v", took[0], want)
+	}
+}
+
+func TestOnlyBuildsOnEC2AreEstimated(t *testing.T) {
+	e := &estimator{region: "eu-west-1", instanceType: "m5.large", past: pastBuilds{}}
+	on := func(name, driver string, action recipe.Action) recipe.Decision {
+		return recipe.Decision{Name: name, Action: action, Recipe: &recipe.Recipe{Name: name, Platform: "Linux", Infrastructure: recipe.Infrastructure{Driver: driver}}}
+	}
+	decisions := []recipe.Decision{on("local", "local", recipe.ActionBuild), on("web", "ec2", recipe.ActionBuild), on("tested", "ec2", recipe.ActionTest)}
+	asked := newBuilds(decisions)
+	if err := e.tell(t.Context(), decisions, asked); err != nil {
+		t.Fatal(err)
+	}
+	if asked[0].Estimate != "" || asked[2].Estimate != "" || !strings.HasPrefix(asked[1].Estimate, "about ") || !strings.Contains(asked[1].Estimate, "m5.large in eu-west-1") {
+		t.Errorf("estimates %q, %q, %q", asked[0].Estimate, asked[1].Estimate, asked[2].Estimate)
+	}
+	var none *estimator
+	if err := none.tell(t.Context(), decisions, asked); err != nil {
+		t.Error(err)
 	}
 }

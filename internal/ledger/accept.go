@@ -58,6 +58,7 @@ type NewBuild struct {
 	State           reporter.State    // Queued (default), Approval, or Failed for documents that are wrong
 	After           string            // a recipe of the same acceptance whose image is the parent; empty: none
 	Fresh           bool              // reuse nothing
+	Estimate        string            // what it is expected to take; empty: nothing is told
 }
 
 // Heads returns where every known ref of a repository points.

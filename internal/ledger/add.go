@@ -66,12 +66,12 @@ func insertBuild(ctx context.Context, t tx, s Source, b NewBuild) (int64, error)
 	return value[int64](t.row(ctx, `INSERT INTO builds (
 			repository, code_host, ref, commit_id, title, author, pull_request, fork,
 			trigger_kind, release, recipe, recipe_path, version, previous_version,
-			action, why, findings, fresh, state, failure, created, finished)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
+			action, why, findings, fresh, state, failure, created, finished, estimate)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
 		RETURNING id`,
 		s.Repository, s.CodeHost, s.Ref, s.Commit, s.Title, s.Author, s.PullRequest, s.Fork,
 		string(b.Trigger), b.Release, b.Recipe, b.RecipePath, b.Version, b.PreviousVersion,
-		string(b.Action), why, findings, b.Fresh, string(state), failure, now(), finished))
+		string(b.Action), why, findings, b.Fresh, string(state), failure, now(), finished, b.Estimate))
 }
 
 // linkParent makes a build wait for another one. Approval comes before waiting.

@@ -346,6 +346,18 @@ func TestDependentsFollowTheirParent(t *testing.T) {
 	})
 }
 
+func TestEstimateIsKept(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, open func(...func(*ledger.Options)) *ledger.Ledger) {
+		l := open()
+		costly := building("cloud")
+		costly.Estimate = "about 8 minutes and $0.01"
+		ids := accept(t, l, ledger.Acceptance{Source: source(1), Builds: []ledger.NewBuild{costly, building("web")}})
+		if a, b := get(t, l, ids[0]).Estimate, get(t, l, ids[1]).Estimate; a != costly.Estimate || b != "" {
+			t.Errorf("estimates %q and %q", a, b)
+		}
+	})
+}
+
 func TestBrokenDocumentsFailAtOnceWithWhatHangsOnThem(t *testing.T) {
 	ledgertest.Each(t, func(t *testing.T, open func(...func(*ledger.Options)) *ledger.Ledger) {
 		l := open()

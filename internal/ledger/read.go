@@ -35,7 +35,7 @@ type ImageFilter struct {
 }
 
 const buildColumns = `id, repository, code_host, ref, commit_id, title, author, pull_request, fork, trigger_kind, release,
-	recipe, recipe_path, version, previous_version, number, action, why, findings, state, tests, failure, image_id, created, started, finished`
+	recipe, recipe_path, version, previous_version, number, action, why, findings, state, tests, failure, image_id, created, started, finished, estimate`
 
 // buildRow is a build with what has to be read from other tables.
 type buildRow struct {
@@ -49,7 +49,7 @@ func scanBuild(s scanner) (buildRow, error) {
 	var created, started, finished int64
 	err := s.Scan(&b.ID, &b.Repository, &b.CodeHost, &b.Ref, &b.Commit, &b.Title, &b.Author, &b.PullRequest, &b.Fork,
 		(*string)(&b.Trigger), &b.Release, &b.Recipe, &b.RecipePath, &b.Version, &b.PreviousVersion, &b.Number,
-		(*string)(&b.Action), &why, &findings, (*string)(&b.State), &tests, &failure, &b.image, &created, &started, &finished)
+		(*string)(&b.Action), &why, &findings, (*string)(&b.State), &tests, &failure, &b.image, &created, &started, &finished, &b.Estimate)
 	if err != nil {
 		return b, err
 	}
