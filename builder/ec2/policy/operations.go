@@ -26,6 +26,10 @@ const (
 	sendToOurs    = "SendToOurInstances"
 	objects       = "Objects"
 	listBucket    = "ListBucket"
+	importTagged  = "ImportTagged"
+	importInto    = "ImportInto"
+	tagImports    = "TagImportsThatBegin"
+	adoptImports  = "TagWhatImportsMade"
 )
 
 func ec2ARN(kind string) string { return "arn:aws:ec2:" + region + ":" + account + ":" + kind + "/*" }
@@ -88,6 +92,20 @@ func grounds() []ground {
 		},
 		{name: objects, resources: []string{"arn:aws:s3:::" + bucket + "/*"}},
 		{name: listBucket, resources: []string{"arn:aws:s3:::" + bucket}},
+		{
+			name: importTagged, resources: []string{ec2ARN("import-image-task"), ec2ARN("import-snapshot-task")},
+			condition: Condition{"StringEquals": requestTagged()},
+		},
+		{name: importInto, resources: []string{sharedARN("image"), sharedARN("snapshot")}},
+		{
+			name: tagImports, resources: []string{ec2ARN("import-image-task"), ec2ARN("import-snapshot-task")},
+			condition: Condition{"StringEquals": with(requestTagged(), "ec2:CreateAction", []string{"ImportImage", "ImportSnapshot"})},
+		},
+		{
+			// VM Import tags its task and not what comes of it.
+			name: adoptImports, resources: []string{sharedARN("image"), sharedARN("snapshot")},
+			condition: Condition{"StringEquals": requestTagged(), "Null": {"aws:ResourceTag/" + managed: "true"}},
+		},
 	}
 }
 
@@ -119,6 +137,15 @@ var known = map[string][]need{
 	"ec2.DescribeSnapshots": {{"ec2:DescribeSnapshots", look}},
 	"ec2.DescribeVolumes":   {{"ec2:DescribeVolumes", look}},
 	"ec2.GetConsoleOutput":  {{"ec2:GetConsoleOutput", changeOurs}},
+
+	"ec2.DescribeImportImageTasks":    {{"ec2:DescribeImportImageTasks", look}},
+	"ec2.DescribeImportSnapshotTasks": {{"ec2:DescribeImportSnapshotTasks", look}},
+	"ec2.ImportImage": {
+		{"ec2:ImportImage", importTagged}, {"ec2:ImportImage", importInto}, {"ec2:CreateTags", tagImports}, {"ec2:CreateTags", adoptImports},
+	},
+	"ec2.ImportSnapshot": {
+		{"ec2:ImportSnapshot", importTagged}, {"ec2:ImportSnapshot", importInto}, {"ec2:CreateTags", tagImports}, {"ec2:CreateTags", adoptImports},
+	},
 	"ec2.RegisterImage": {
 		{"ec2:RegisterImage", makeImages}, {"ec2:RegisterImage", changeOurs}, {"ec2:CreateTags", tagNew},
 	},

@@ -19,22 +19,24 @@ func Page(root string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	blocks, imports := splitImports(publish.Operations)
 	var b strings.Builder
 	b.WriteString(pageHead)
 	for _, part := range []struct {
 		title, says string
-		calls       Found
+		operations  []string
 	}{
-		{"The daemon that builds", sayBuild, build},
-		{"The daemon that publishes local disks", sayPublish, publish},
+		{"The daemon that builds", sayBuild, build.Operations},
+		{"The daemon that publishes local disks", sayPublish, blocks},
+		{"The daemon that imports disks by VM Import", sayImports, imports},
 	} {
-		policy, err := For(part.calls.Operations)
+		policy, err := For(part.operations)
 		if err != nil {
 			return "", err
 		}
 		b.WriteString("\n## " + part.title + "\n\n" + part.says + "\n")
 		writePolicy(&b, policy, policy.Size())
-		b.WriteString("\nCalls: " + calls(part.calls.Operations) + ".\n")
+		b.WriteString("\nCalls: " + calls(part.operations) + ".\n")
 	}
 	b.WriteString("\n## The role of instances\n\n" + sayInstances + "\n")
 	writePolicy(&b, InstanceRole(), InstanceRole().Size())
@@ -43,11 +45,24 @@ func Page(root string) (string, error) {
 	return b.String(), nil
 }
 
+// splitImports tells what VM Import alone is for, with the bucket that it reads, from
+// the rest: it needs more power, and most do without it.
+func splitImports(operations []string) (rest, imports []string) {
+	for _, op := range operations {
+		if strings.Contains(op, "Import") || strings.HasPrefix(op, "s3.") {
+			imports = append(imports, op)
+		} else {
+			rest = append(rest, op)
+		}
+	}
+	return rest, imports
+}
+
 const pageHead = `# What ingot may do on AWS
 
 <!-- Written by go generate ./builder/ec2/policy from the calls that the code makes; a test holds it to them. -->
 
-Three policies, each with what its part needs and nothing else. In them stand ` + "`ACCOUNT`" + ` for the account's number, ` + "`REGION`" + ` for the
+A policy for each part, with what its part needs and nothing else. In them stand ` + "`ACCOUNT`" + ` for the account's number, ` + "`REGION`" + ` for the
 region, ` + "`BUCKET`" + ` for the bucket, ` + "`OWNER`" + ` for ` + "`aws.owner`" + ` of the [configuration](aws.md#configuration), and ` + "`INSTANCE_ROLE`" + ` for the name of
 the instances' role. Outside of the public regions ` + "`arn:aws:`" + ` is ` + "`arn:aws-cn:`" + ` or ` + "`arn:aws-us-gov:`" + `.
 
@@ -68,6 +83,10 @@ const sayBuild = `It launches instances, sends them commands, and makes images o
 
 const sayPublish = `It writes disks that were built locally into snapshots and makes images of them, without an instance. Images are tested on EC2 with the
 policy above.`
+
+const sayImports = `For disks in formats that VM Import takes, through a bucket. Give it beside the policy before, and only where it is used: VM Import does
+not tag what it makes, so that this policy has to tag images and snapshots that are there already and carry no tag of ingot. VM Import
+itself needs the role vmimport with access to the bucket.`
 
 const sayInstances = `What the Systems Manager agent needs, and no more: files and results travel through addresses of S3 that the daemon signs, so that
 instances have no access to the bucket. It is AmazonSSMManagedInstanceCore without ` + "`ssm:GetParameter` and `ssm:GetParameters`" + `, with which

@@ -140,6 +140,11 @@ func TestNothingForeignIsTouched(t *testing.T) {
 					t.Errorf("%s is allowed on everything", action)
 				}
 			case ours || tagged && (slices.Contains(makes, action) || action == "ec2:CreateTags" && equals["ec2:CreateAction"] != nil):
+			case s.Sid == importTagged && tagged && strings.HasPrefix(action, "ec2:Import"), s.Sid == importInto && strings.HasPrefix(action, "ec2:Import"):
+			case s.Sid == adoptImports:
+				if action != "ec2:CreateTags" || !tagged || s.Condition["Null"]["aws:ResourceTag/ingot:managed"] != "true" {
+					t.Errorf("%s with %v", action, s.Condition)
+				}
 			case action == "ec2:RunInstances" && s.Sid == launchFrom:
 				for _, from := range s.Resource {
 					if strings.Contains(from, ":instance/") || strings.Contains(from, ":volume/") {
@@ -211,5 +216,20 @@ func TestPoliciesAreWellFormed(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestOnlyImportsAdopt: nobody else can make something ours that exists already.
+func TestOnlyImportsAdopt(t *testing.T) {
+	for op, needs := range known {
+		for _, n := range needs {
+			if n.on == adoptImports && !strings.HasPrefix(op, "ec2.Import") {
+				t.Errorf("%s may tag what is there", op)
+			}
+		}
+	}
+	rest, imports := splitImports([]string{"ebs.StartSnapshot", "ec2.ImportImage", "ec2.RegisterImage", "s3.PutObject"})
+	if !slices.Equal(rest, []string{"ebs.StartSnapshot", "ec2.RegisterImage"}) || !slices.Equal(imports, []string{"ec2.ImportImage", "s3.PutObject"}) {
+		t.Errorf("%v, %v", rest, imports)
 	}
 }
