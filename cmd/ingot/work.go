@@ -50,7 +50,9 @@ func (w *workshop) build(ctx context.Context, b reporter.Build) (ledger.Outcome,
 	if undecided == nil && outcome.State == reporter.Errored {
 		log.WithError(err).Error("build ended in an error") // its cause is for the operator alone
 	}
-	log.WithField("state", outcome.State).Info("build ended")
+	if undecided == nil {
+		log.WithField("state", outcome.State).Info("build ended")
+	}
 	return outcome, undecided
 }
 
