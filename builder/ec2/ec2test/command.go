@@ -35,6 +35,9 @@ const (
 // maxRestarts is how often one script may restart its instance.
 const maxRestarts = 20
 
+// sysprepDocument generalises Windows and then shuts the instance down.
+const sysprepDocument = "AWSEC2-RunSysprep"
+
 // documents are those that are known, with the name of their plugin.
 var documents = map[string]struct {
 	plugin     string
@@ -43,7 +46,7 @@ var documents = map[string]struct {
 }{
 	"AWS-RunShellScript":      {"aws:runShellScript", []string{"commands", "workingDirectory", "executionTimeout"}, false},
 	"AWS-RunPowerShellScript": {"aws:runPowerShellScript", []string{"commands", "workingDirectory", "executionTimeout"}, true},
-	"AWSEC2-RunSysprep":       {"runSysprep", []string{"Id"}, true},
+	sysprepDocument:           {"runSysprep", []string{"Id"}, true},
 }
 
 // command is one that was sent. The Cloud's lock guards it.
@@ -216,6 +219,9 @@ func (c *Cloud) invoke(ctx context.Context, v *invocation, delivery time.Duratio
 			return
 		}
 		c.outcome(v, outcome)
+		if v.command.document == sysprepDocument && outcome.Exit == 0 {
+			c.PowerOff(v.instance.id)
+		}
 		return
 	}
 	c.outcome(v, Outcome{Exit: 1, Stderr: "restarted too often"})
@@ -257,7 +263,7 @@ func (c *Cloud) runScript(ctx, up context.Context, v *invocation) (Outcome, erro
 	if dir := in.Parameters["workingDirectory"]; len(dir) > 0 {
 		script.WorkingDirectory = dir[0]
 	}
-	if in.DocumentName == "AWSEC2-RunSysprep" {
+	if in.DocumentName == sysprepDocument {
 		script.Commands = []string{in.DocumentName}
 	}
 	outcome, err := v.instance.machine.Run(ctx, script)

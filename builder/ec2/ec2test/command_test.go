@@ -123,6 +123,24 @@ func TestPowerShellRestartsByAStatusOfItsOwn(t *testing.T) {
 	}
 }
 
+func TestSysprepShutsDown(t *testing.T) {
+	a := start(t, Options{Machine: nothing(), Polls: -1})
+	in := launchInput()
+	in.ImageId = aws.String(Parents[len(Parents)-1].ID)
+	id := a.launch(t, in)
+	a.online(t, id)
+	if _, err := a.ssm.SendCommand(t.Context(), &ssm.SendCommandInput{DocumentName: aws.String("AWSEC2-RunSysprep"), InstanceIds: []string{id}}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the end", func() bool { return a.state(t, id) == "stopped" })
+	in.ClientToken = nil // which the SDK has put there
+	in.InstanceInitiatedShutdownBehavior = "terminate"
+	id = a.launch(t, in)
+	a.online(t, id)
+	a.PowerOff(id)
+	until(t, "the end", func() bool { return a.state(t, id) == "terminated" })
+}
+
 // forever runs until it is stopped.
 func forever(ctx context.Context, _ []string) (int, string, string) {
 	<-ctx.Done()
@@ -276,15 +294,19 @@ func TestManyInstances(t *testing.T) {
 		ids = append(ids, a.launch(t, launchInput()))
 	}
 	seen := 0
-	for pager := ec2.NewDescribeInstancesPaginator(a.ec2, &ec2.DescribeInstancesInput{}); pager.HasMorePages(); {
+	pages := 0
+	for pager := ec2.NewDescribeInstancesPaginator(a.ec2, &ec2.DescribeInstancesInput{MaxResults: aws.Int32(50)}); pager.HasMorePages(); pages++ {
 		page, err := pager.NextPage(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		seen += len(page.Reservations)
 	}
-	if seen != many || len(a.Instances()) != many {
-		t.Errorf("%d of %d seen", seen, many)
+	if seen != many || pages != 3 || len(a.Instances()) != many {
+		t.Errorf("%d of %d seen on %d pages", seen, many, pages)
+	}
+	if out, err := a.ec2.DescribeInstances(t.Context(), &ec2.DescribeInstancesInput{InstanceIds: ids}); err != nil || len(out.Reservations) != many || out.NextToken != nil {
+		t.Errorf("%d by their IDs, %v", len(out.Reservations), err)
 	}
 	for chunk := range slices.Chunk(ids, 50) {
 		sent, err := a.ssm.SendCommand(t.Context(), &ssm.SendCommandInput{DocumentName: aws.String("AWS-RunShellScript"), InstanceIds: chunk, Parameters: map[string][]string{"commands": {"true"}}})

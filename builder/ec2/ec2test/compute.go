@@ -132,6 +132,7 @@ func (c *Cloud) runInstances(r *Request) answer {
 			profile: form.Get("IamInstanceProfile.Name")+form.Get("IamInstanceProfile.Arn") != "",
 			spot:    form.Get("InstanceMarketOptions.MarketType") == "spot" && form.Get("InstanceMarketOptions.SpotOptions.SpotInstanceType") != "persistent",
 		}
+		i.ends = i.spot || form.Get("InstanceInitiatedShutdownBehavior") == "terminate"
 		i.enter(statePending, c.options.Polls, true)
 		i.machine = Machine(noMachine{})
 		if c.options.Machine != nil {
@@ -183,7 +184,7 @@ func (c *Cloud) describeInstances(form url.Values) answer {
 	}
 	named := len(list(form, "InstanceId")) > 0
 	filters := takeFilters(form, func(name string) bool { return name == "instance-state-name" })
-	parsed, a := c.form(c.ctx, form)
+	parsed, a := c.allInstances(form)
 	if parsed == nil {
 		return a
 	}
@@ -203,6 +204,26 @@ func (c *Cloud) describeInstances(form url.Values) answer {
 	}
 	parsed.keep(func(reserved *tree) bool { return len(reserved.items("instancesSet")) > 0 }, "reservationSet")
 	return good(parsed)
+}
+
+// allInstances asks moto for one page, or for all if no size of a page was asked for:
+// moto's own are smaller than the service's.
+func (c *Cloud) allInstances(form url.Values) (*tree, answer) {
+	all, a := c.form(c.ctx, form)
+	if form.Has("MaxResults") {
+		return all, a
+	}
+	for page := all; page.get("nextToken") != ""; {
+		form.Set("NextToken", page.get("nextToken"))
+		if page, a = c.form(c.ctx, form); page == nil {
+			return nil, a
+		}
+		all.find("reservationSet").children = append(all.items("reservationSet"), page.items("reservationSet")...)
+	}
+	if all != nil {
+		all.remove("nextToken")
+	}
+	return all, a
 }
 
 // describeStatus shows the same for DescribeInstanceStatus.
@@ -283,6 +304,7 @@ func (c *Cloud) change(operation string, i *instance) {
 	case "StartInstances":
 		if i.state == stateStopped {
 			i.enter(statePending, c.options.Polls, true)
+			i.reason = [2]string{}
 			c.boot(i)
 		}
 	case "TerminateInstances":

@@ -40,6 +40,7 @@ type instance struct {
 	noAgent bool // it never does
 	muted   bool // it takes no commands any more
 	spot    bool // once, so that it cannot be stopped
+	ends    bool // terminated when it shuts itself down
 
 	machine  Machine
 	online   bool            // the agent runs
@@ -205,6 +206,30 @@ func (c *Cloud) Kill(id string) {
 	i.enter(stateTerminated, 0, true)
 	i.reason = [2]string{"Server.InternalError", "Server.InternalError: Internal error on launch"}
 	c.remove(i)
+}
+
+// PowerOff shuts an instance down from the inside, as Sysprep does: it is then stopped,
+// or terminated if it was launched so.
+func (c *Cloud) PowerOff(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i := c.instances[id]
+	if i == nil {
+		c.t.Errorf("there is no instance %q to shut down", id)
+		return
+	}
+	if i.state != stateRunning {
+		return
+	}
+	operation := "StopInstances"
+	if i.ends {
+		operation = "TerminateInstances"
+	}
+	if _, a := c.form(c.ctx, url.Values{"Action": {operation}, "InstanceId.1": {id}}); !a.ok() {
+		c.t.Errorf("shut %s down: %s %v", id, a.body, a.err)
+	}
+	i.reason = [2]string{"Client.InstanceInitiatedShutdown", "Client.InstanceInitiatedShutdown: Instance initiated shutdown"}
+	c.change(operation, i)
 }
 
 // Mute lets an instance's agent take no commands from now on. Systems Manager does not
