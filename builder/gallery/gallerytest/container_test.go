@@ -107,6 +107,7 @@ func TestComponentsInContainers(t *testing.T) {
 	distributionPackages(m, v)
 	answerFiles(m)
 	vendorArchives(m, v)
+	complianceScan(t, disk)
 	noPackageManagerButDnf(m, v)
 	noPackageManagerButZypper(m, v)
 	anotherRelease(t, v)
@@ -250,6 +251,23 @@ func answerFiles(m *machine) {
 	if got := m.bash("cat /etc/fixture-colour"); got != "red\n" {
 		m.t.Errorf("the package was given %q", got)
 	}
+}
+
+// complianceScan scans a container. What it finds there says nothing of a machine;
+// that two scanners add up to one score shows here as well, and in seconds.
+func complianceScan(t *testing.T, disk string) {
+	tests := &machine{t: t, on: launch(t, newDriver(t, disk), disk, "scan", 0), tests: true}
+	const name = "compliance-scan"
+	_, printed := tests.fails(name, parameters{"MinimumScore": "100"}, "it has to be at least 100", "ingot:scan profile anssi_bp28_enhanced, data 0.1.76")
+	for _, rule := range []string{"no_files_unowned_by_user", "file_permissions_ungroupowned", "file_permissions_unauthorized_world_writable"} {
+		if strings.Contains(printed, rule) {
+			t.Errorf("the rule %s fails on Debian as it is", rule)
+		}
+	}
+	tests.bash("touch /srv/nobodys; chown 4321:4321 /srv/nobodys")
+	tests.passes(name, nil, "ingot:scan failed medium file_permissions_ungroupowned", "ingot:scan failed medium no_files_unowned_by_user")
+	tests.fails(name, parameters{"Profile": "nonsense"}, "nonsense")
+	tests.fails(name, parameters{"MinimumScore": "many"}, "MinimumScore is no number")
 }
 
 // noPackageManagerButDnf hides apt, so that the components take the next one.
