@@ -11,6 +11,8 @@
 //	                             | and types pass; own devices   | with it are refused; volumes as the AMI says
 //	ec2 DescribeInstances,       | every state is reached at     | pending, stopping and shutting-down last for
 //	DescribeInstanceStatus       | once                          | Options.Polls describes and the machine's work
+//	                             | pages of 100                  | all at once, unless pages are asked for
+//	ec2 StopInstances            | also pending and Spot ones    | refused
 //	ec2 CreateImage              | one volume, no tags on the    | a snapshot of each volume, tagged; the image
 //	                             | snapshot, names may repeat    | is pending first; names are unique
 //	ec2 RegisterImage            | only name and description     | devices, boot mode and architecture are kept
@@ -20,10 +22,15 @@
 //	ec2 GetConsoleOutput         | a sample text                 | what the instance's Machine says
 //	ssm GetParameter             | its own AMIs                  | the parameters of Parents
 //	ssm SendCommand and the rest | runs nothing                  | run by the instance's Machine
-//	of Run Command, instance     |                               |
+//	of Run Command, instance     |                               | Sysprep then shuts the instance down
 //	information                  |                               |
 //	ebs StartSnapshot            | complete at once, by a volume | pending until CompleteSnapshot; no volume
+//	ebs ListSnapshotBlocks and   | blocks of 512 bytes, tokens   | blocks of 512 KiB, tokens that may be
+//	ListChangedBlocks            | that the model refuses        | sent back
 //	s3, presigned addresses      | any, and none                 | the signature and its time are checked
+//
+// Not here: NoReboot images of running instances, Targets of commands, user data
+// (a Machine gets it and may run it), imports, and permissions.
 //
 // Each request of EC2, Systems Manager and the EBS direct APIs is first held against
 // the service's model: see package botomodel.
