@@ -43,6 +43,10 @@ test-gallery: packages-host packages-test ## Every component of the gallery, run
 test-aws: packages-test ## The tests of access to AWS, against moto (from PyPI, pinned, in .cache/)
 	@GOTESTSUM='$(GOTESTSUM)' scripts/test-aws.sh
 
+.PHONY: test-image
+test-image: packages-image ## Build the Dockerfile without an image registry, and run the daemon of the image
+	scripts/check-dockerfile.sh
+
 .PHONY: test-short
 test-short: build check ## The tests that need no guest and no base image
 	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -short -race ./...
@@ -70,8 +74,8 @@ fuzz: ## Fuzz all that reads foreign input (FUZZTIME=1m each, FUZZ=./... which p
 bench: packages-host packages-bench build ## Measure against peers in the same run, print ratios (ARGS=-h: what to choose)
 	scripts/bench.sh $(ARGS)
 
-.PHONY: packages-host packages-test packages-bench
-packages-host packages-test packages-bench: packages-%:
+.PHONY: packages-host packages-test packages-bench packages-image
+packages-host packages-test packages-bench packages-image: packages-%:
 	@scripts/install-packages.sh $*
 
 .PHONY: clean

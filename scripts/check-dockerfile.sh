@@ -50,4 +50,24 @@ done
 test -s /usr/share/OVMF/OVMF_CODE_4M.fd || { echo "the image lacks OVMF" >&2; exit 1; }
 test ! -e /tmp/install-packages.sh
 test -z "$(ls /var/lib/apt/lists)"'
+say "the daemon in it"
+inside bash -ec '
+printf "%s\n" "dataDir: /var/lib/ingot" "server: {listen: \"127.0.0.1:0\", publicURL: \"http://127.0.0.1\"}" \
+	"repositories: [{name: none, url: /srv/none}]" >/tmp/ingot.yaml
+ingot daemon -c /tmp/ingot.yaml >/tmp/log 2>&1 &
+daemon=$!
+port=
+for _ in $(seq 300); do
+	port=$(sed -n "s/.*ingot is up.*listen=\"127.0.0.1:\([0-9]*\).*/\1/p" /tmp/log)
+	[ -z "$port" ] || break
+	sleep 0.1
+done
+ask() { exec 3<>"/dev/tcp/127.0.0.1/$port" && printf "GET %s HTTP/1.0\r\n\r\n" "$1" >&3 && cat <&3; }
+failed() { echo "the daemon in the image $1" >&2; cat /tmp/log >&2; exit 1; }
+[ -n "$port" ] || failed "does not come up"
+ask /healthz | grep -q "^HTTP/1.[01] 200 " || failed "is not healthy"
+ask / | grep -q "<title>Repositories" || failed "shows no dashboard"
+kill -TERM "$daemon"
+wait "$daemon" || failed "ended with status $?"
+'
 say "the Dockerfile makes a working image"
