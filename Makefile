@@ -28,7 +28,7 @@ demo: packages-host build ## Show a commit become an image (ONCE=1: end by itsel
 	$(BIN)/ingot demo $(if $(ONCE),--once)
 
 # Installing half a distribution takes its time, so it has a target of its own.
-LONG := /builder/gallery/gallerytest$$
+LONG := /builder/gallery/.*test$$
 
 .PHONY: test
 test: packages-host packages-test build check ## The tests, but for those that follow; continuous integration runs all three
@@ -38,6 +38,11 @@ test: packages-host packages-test build check ## The tests, but for those that f
 .PHONY: test-gallery
 test-gallery: packages-host packages-test ## Every component of the gallery, run for real in containers and in a machine
 	$(GOTESTSUM) --format pkgname -- -race -count 1 -timeout 40m ./builder/gallery/gallerytest
+	$(GOTESTSUM) --format pkgname -- -race -count 1 -timeout 20m -run TestHardenedTwice ./builder/gallery/hardeningtest
+
+.PHONY: compliance
+compliance: packages-host packages-test ## Harden an image to each level, boot it, and print what a scanner finds
+	$(GO) test -count 1 -timeout 90m -v ./builder/gallery/hardeningtest
 
 .PHONY: test-aws
 test-aws: packages-test ## The tests of access to AWS, against moto (from PyPI, pinned, in .cache/)

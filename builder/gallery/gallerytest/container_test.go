@@ -265,7 +265,7 @@ func complianceScan(t *testing.T, disk string) {
 		}
 	}
 	tests.bash("touch /srv/nobodys; chown 4321:4321 /srv/nobodys")
-	tests.passes(name, nil, "ingot:scan failed medium file_permissions_ungroupowned", "ingot:scan failed medium no_files_unowned_by_user")
+	tests.passes(name, nil, "ingot:scan failed medium file_permissions_ungroupowned Ensure All Files Are Owned by a Group", "ingot:scan failed medium no_files_unowned_by_user Ensure")
 	tests.fails(name, parameters{"Profile": "nonsense"}, "nonsense")
 	tests.fails(name, parameters{"MinimumScore": "many"}, "MinimumScore is no number")
 }
