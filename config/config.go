@@ -36,6 +36,7 @@ type Config struct {
 	GitHub       GitHub
 	Builds       Builds
 	Local        Local
+	AWS          AWS
 	Repositories []Repository
 	Log          Log
 }
@@ -75,6 +76,22 @@ type Local struct {
 	MemoryMiB   int      // of a guest; default 1024
 	CPUs        int      // of a guest; default 2
 	Accelerator string   // auto (default), kvm or tcg
+}
+
+// AWS is the driver ec2. Credentials come from where the SDK finds them: environment,
+// shared files, the role of the machine or task.
+type AWS struct {
+	Region          string // empty: there is no such driver
+	Bucket          string
+	Prefix          string // of the keys in the bucket; default ingot/
+	Owner           string // tells this daemon's things from those of others; default ingot
+	InstanceProfile string
+	InstanceTypes   []string // in order; default t3.medium
+	Subnets         []string // in order; default: the default network
+	SecurityGroups  []string
+	KeyPair         string
+	Spot            bool
+	Tags            map[string]string
 }
 
 // Repository is a Git repository that is watched.

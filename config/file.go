@@ -18,6 +18,7 @@ type file struct {
 	GitHub       githubFile       `yaml:"github"`
 	Builds       buildsFile       `yaml:"builds"`
 	Local        localFile        `yaml:"local"`
+	AWS          awsFile          `yaml:"aws"`
 	Repositories []repositoryFile `yaml:"repositories"`
 	Log          logFile          `yaml:"log"`
 }
@@ -51,6 +52,20 @@ type localFile struct {
 	MemoryMiB   yamldoc.At[int] `yaml:"memoryMiB"`
 	CPUs        yamldoc.At[int] `yaml:"cpus"`
 	Accelerator text            `yaml:"accelerator"`
+}
+
+type awsFile struct {
+	Region          text              `yaml:"region"`
+	Bucket          text              `yaml:"bucket"`
+	Prefix          text              `yaml:"prefix"`
+	Owner           text              `yaml:"owner"`
+	InstanceProfile text              `yaml:"instanceProfile"`
+	InstanceTypes   []text            `yaml:"instanceTypes"`
+	Subnets         []text            `yaml:"subnets"`
+	SecurityGroups  []text            `yaml:"securityGroups"`
+	KeyPair         text              `yaml:"keyPair"`
+	Spot            yamldoc.At[bool]  `yaml:"spot"`
+	Tags            map[string]string `yaml:"tags"`
 }
 
 type repositoryFile struct {

@@ -54,6 +54,7 @@ func (r *reading) config(f *file) Config {
 		Timeout: time.Duration(r.number(f.Builds.TimeoutMinutes, "builds.timeoutMinutes", 180, 1, maxBuildMinutes)) * time.Minute,
 	}
 	c.Local = r.local(&f.Local)
+	c.AWS = r.aws(&f.AWS)
 	c.Repositories = r.repositories(f.Repositories, c.GitHub.APIURL)
 	c.Log = Log{
 		Level:  r.oneOf(f.Log.Level, "log.level", logLevels()...),
