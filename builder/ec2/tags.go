@@ -34,11 +34,8 @@ const (
 )
 
 func (d *Driver) tags(build string, more map[string]string) []types.Tag {
-	all := maps.Clone(d.cfg.Tags)
-	if all == nil {
-		all = map[string]string{}
-	}
-	all[tagManaged], all[tagOwner], all[tagBuild] = "true", d.cfg.Owner, build
+	all := d.Tags()
+	all[tagBuild] = build
 	maps.Copy(all, more)
 	if all["Name"] == "" {
 		all["Name"] = "ingot " + build
@@ -48,6 +45,16 @@ func (d *Driver) tags(build string, more map[string]string) []types.Tag {
 		tags = append(tags, types.Tag{Key: aws.String(key), Value: aws.String(all[key])})
 	}
 	return tags
+}
+
+// Tags are those that everything of this daemon carries, whatever build it is of.
+func (d *Driver) Tags() map[string]string {
+	all := maps.Clone(d.cfg.Tags)
+	if all == nil {
+		all = map[string]string{}
+	}
+	all[tagManaged], all[tagOwner] = "true", d.cfg.Owner
+	return all
 }
 
 func specification(kind types.ResourceType, tags []types.Tag) types.TagSpecification {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -101,10 +102,14 @@ func (h *byHand) pick(written, path string) (*recipe.Recipe, error) {
 	return nil, fmt.Errorf("%s is no recipe: a recipe begins with apiVersion: %s and kind: ImageRecipe", written, recipe.APIVersion)
 }
 
+// handPrefix begins the ids of builds that are no daemon's; the rest is the time in
+// microseconds.
+const handPrefix = "hand-"
+
 // build builds a recipe, and the recipe that it stands on before it.
 func (h *byHand) build(ctx context.Context, r *recipe.Recipe) (*builder.Image, error) {
 	req := builder.Request{
-		Build:     fmt.Sprintf("hand-%d", time.Now().UnixMicro()),
+		Build:     handPrefix + strconv.FormatInt(time.Now().UnixMicro(), 10),
 		Recipe:    r,
 		Tree:      h.tree,
 		Refresh:   h.fresh,
@@ -120,9 +125,14 @@ func (h *byHand) build(ctx context.Context, r *recipe.Recipe) (*builder.Image, e
 		}
 		req.Parent = img
 	}
+	driver, err := h.parts.driverOf(r)
+	if err != nil {
+		return nil, err
+	}
+	req.Publisher = h.parts.publisherOf(r)
 	show := h.display()
 	start := time.Now()
-	result, err := builder.New(h.parts.driver, tests{h.parts.ledger}).Build(ctx, req, show.observe)
+	result, err := builder.New(driver, tests{h.parts.ledger}).Build(ctx, req, show.observe)
 	if err == nil && !result.TestsReused {
 		if err := h.parts.ledger.SaveTests(ctx, result.Keys.Test, testsOf(result)); err != nil {
 			return nil, err

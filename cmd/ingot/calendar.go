@@ -146,7 +146,7 @@ func (d *daemon) scheduleReason(ctx context.Context, k *desk, r *recipe.Recipe) 
 	if err != nil {
 		return "", err
 	}
-	now, err := d.revision(ctx, r.Parent)
+	now, err := d.revision(ctx, r)
 	if err != nil {
 		return "", err
 	}
@@ -162,9 +162,14 @@ func (d *daemon) scheduleReason(ctx context.Context, k *desk, r *recipe.Recipe) 
 }
 
 // revision is what a parent stands for right now, in the words of Base.Revision.
-func (d *daemon) revision(ctx context.Context, p recipe.Parent) (string, error) {
+func (d *daemon) revision(ctx context.Context, r *recipe.Recipe) (string, error) {
+	p := r.Parent
 	if p.Kind != recipe.ParentRecipe {
-		return d.parts.driver.Revision(ctx, p)
+		driver, err := d.parts.driverOf(r)
+		if err != nil {
+			return "", err
+		}
+		return driver.Revision(ctx, p)
 	}
 	releases, err := d.parts.ledger.Releases(ctx, p.Name, 200)
 	if err != nil {

@@ -216,7 +216,7 @@ const stopTimeout = time.Minute
 
 func (d *daemon) workers() ledger.Workers {
 	shop := &workshop{
-		desks: d.desks, ledger: d.parts.ledger, driver: d.parts.driver,
+		desks: d.desks, ledger: d.parts.ledger, parts: d.parts,
 		limit: d.cfg.Builds.Timeout, log: d.log,
 	}
 	post := &messenger{ledger: d.parts.ledger, host: d.hosts.write, publicURL: d.cfg.Server.PublicURL}
@@ -239,7 +239,7 @@ func (d *daemon) keepHouse(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-sweep.C:
-			removed, err = d.parts.driver.Sweep(ctx)
+			removed, err = d.sweep(ctx)
 		case <-prune.C:
 			removed, err = d.parts.driver.Prune(ctx, store.Keep{Age: layerAge})
 		}
@@ -250,6 +250,23 @@ func (d *daemon) keepHouse(ctx context.Context) error {
 			d.log.WithField("removed", len(removed)).Info("removed what is not needed any more")
 		}
 	}
+}
+
+// sweep removes what builds that have ended left on this host, and in the account.
+func (d *daemon) sweep(ctx context.Context) ([]string, error) {
+	removed, err := d.parts.driver.Sweep(ctx)
+	if d.parts.cloud == nil {
+		return removed, err
+	}
+	far := d.parts.cloud.driver
+	left, farErr := far.Leftovers(ctx, owned(ctx, d.parts.ledger))
+	if farErr == nil {
+		left, farErr = far.Reap(ctx, left)
+	}
+	for _, l := range left {
+		removed = append(removed, l.ID)
+	}
+	return removed, errors.Join(err, farErr)
 }
 
 // layerAge is how long a layer is kept that no image is made of: the build after a

@@ -86,10 +86,11 @@ type driver interface {
 	Prune(ctx context.Context, keep store.Keep) (keys []string, err error)
 }
 
-// parts are the ledger and the driver, which almost every command needs.
+// parts are the ledger and the drivers, which almost every command needs.
 type parts struct {
 	ledger *ledger.Ledger
 	driver driver
+	cloud  *cloud // nil: not configured
 }
 
 func openDriver(cfg config.Config, log logrus.FieldLogger) (driver, error) {
@@ -117,18 +118,27 @@ func openParts(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (
 	if err != nil {
 		return nil, err
 	}
+	far, err := openCloud(ctx, cfg, log)
+	if err != nil {
+		return nil, err
+	}
 	id, err := workerID(cfg.DataDir)
 	if err != nil {
+		far.close()
 		return nil, err
 	}
 	l, err := ledger.Open(ctx, ledger.Options{URL: cfg.Database.Reveal(), Log: log, WorkerID: id})
 	if err != nil {
+		far.close()
 		return nil, fmt.Errorf("database: %w", err)
 	}
-	return &parts{ledger: l, driver: made}, nil
+	return &parts{ledger: l, driver: made, cloud: far}, nil
 }
 
-func (p *parts) close() error { return p.ledger.Close() }
+func (p *parts) close() error {
+	p.cloud.close()
+	return p.ledger.Close()
+}
 
 // accelerator puts the configuration's word into the driver's.
 func accelerator(word string) string {

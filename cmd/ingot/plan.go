@@ -361,18 +361,18 @@ func findings(decision recipe.Decision) []reporter.Finding {
 	return out
 }
 
-// notCarriedOut names what a recipe asks for and the local driver does not do, so
-// that nobody waits for it.
+// notCarriedOut names what a recipe asks for and nobody does, so that nobody waits
+// for it.
 func notCarriedOut(r *recipe.Recipe) []string {
 	var out []string
 	if len(r.Exports) > 0 {
 		out = append(out, "exports are checked, but not made by this daemon")
 	}
 	if len(r.Distribution) > 0 {
-		out = append(out, "distribution is checked, but not carried out by the local driver")
+		out = append(out, "distribution is checked, but not carried out by this daemon")
 	}
 	if r.Infrastructure.KeepOnFailure {
-		out = append(out, "keepOnFailure is not supported by the local driver: the layers before the failure are kept, the instance is not")
+		out = append(out, "keepOnFailure is checked, but not carried out: with driver local the layers before the failure are kept, the instance is not")
 	}
 	return out
 }

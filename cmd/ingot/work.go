@@ -20,8 +20,8 @@ import (
 // workshop runs the builds that the ledger hands out.
 type workshop struct {
 	desks  map[string]*desk // by repository
+	parts  *parts
 	ledger *ledger.Ledger
-	driver builder.Driver
 	limit  time.Duration // that the operator sets to any build
 	log    logrus.FieldLogger
 }
@@ -41,7 +41,11 @@ func (w *workshop) build(ctx context.Context, b reporter.Build) (ledger.Outcome,
 	defer cancel()
 
 	recorder := w.ledger.Recorder(context.WithoutCancel(ctx), b.ID)
-	result, err := builder.New(w.driver, tests{w.ledger}).Build(ctx, req, recorder.Observe)
+	driver, err := w.parts.driverOf(req.Recipe)
+	if err != nil {
+		return failed(b, nil, err)
+	}
+	result, err := builder.New(driver, tests{w.ledger}).Build(ctx, req, recorder.Observe)
 	err = errors.Join(err, recorder.Close())
 	if kept := w.keep(context.WithoutCancel(ctx), b, result); kept != nil {
 		err = errors.Join(err, kept)
@@ -75,12 +79,13 @@ func (w *workshop) request(ctx context.Context, b reporter.Build) (builder.Reque
 	if r == nil {
 		return builder.Request{}, &builder.Error{Fault: builder.Author, Stage: builder.StageResolve, Reason: "the recipe " + b.Recipe + " is not valid any more"}
 	}
-	if r.Infrastructure.Driver != w.driver.Name() {
-		return builder.Request{}, &builder.Error{Fault: builder.Author, Stage: builder.StageResolve,
-			Reason: "this daemon has no driver " + r.Infrastructure.Driver, Hint: "set infrastructure.driver to " + w.driver.Name()}
-	}
-	req := builder.Request{Build: strconv.FormatInt(b.ID, 10), Recipe: r, Tree: tree}
+	req := builder.Request{Build: strconv.FormatInt(b.ID, 10), Recipe: r, Tree: tree, Publisher: w.parts.publisherOf(r)}
 	if b.Fork {
+		if r.Infrastructure.Driver != w.parts.driver.Name() || r.Publish != nil {
+			return builder.Request{}, &builder.Error{Fault: builder.Author, Stage: builder.StageResolve,
+				Reason: "commits of forks are built on this host alone, and published nowhere",
+				Hint:   "someone with write permission can push the commit to a branch of the repository"}
+		}
 		req.Isolation = recipe.VM // a stranger's code gets a machine of its own
 	}
 	epoch, err := w.ledger.Epoch(ctx, b.ID)

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/ebs"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+
+	"github.com/seed-6db18919/ingot/builder"
+	"github.com/seed-6db18919/ingot/builder/ec2"
+	"github.com/seed-6db18919/ingot/builder/ec2/publish"
+	"github.com/seed-6db18919/ingot/builder/recipe"
+	"github.com/seed-6db18919/ingot/config"
+	"github.com/seed-6db18919/ingot/internal/ledger"
+)
+
+// cloud is what is built, or published, on EC2.
+type cloud struct {
+	driver    *ec2.Driver
+	publisher builder.Publisher
+}
+
+// openCloud connects the driver ec2; nil when it is not configured. Nothing is asked
+// of AWS yet.
+func openCloud(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (*cloud, error) {
+	a := cfg.AWS
+	if a.Region == "" {
+		return nil, nil
+	}
+	loaded, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(a.Region), awsconfig.WithAppID("ingot"))
+	if err != nil {
+		return nil, fmt.Errorf("aws: %w", err)
+	}
+	agent, err := agentPath()
+	if err != nil {
+		return nil, err
+	}
+	driver, err := ec2.New(ec2.Config{
+		Services: ec2.Connect(loaded), Region: a.Region, Owner: a.Owner, Bucket: a.Bucket, Prefix: a.Prefix,
+		InstanceProfile: a.InstanceProfile, InstanceTypes: a.InstanceTypes, Subnets: a.Subnets, SecurityGroups: a.SecurityGroups,
+		KeyPair: a.KeyPair, Spot: a.Spot, Tags: a.Tags,
+		Agent: agent, AWSAgent: beside(agent, "ingot-agent-aws"), WindowsAgent: beside(agent, "ingot-agent.exe"),
+		Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	publisher := &publish.Publisher{
+		Blocks: ebs.NewFromConfig(loaded), Images: sdk.NewFromConfig(loaded),
+		Dir: filepath.Join(cfg.DataDir, "publish", a.Region), Tags: driver.Tags(),
+	}
+	return &cloud{driver: driver, publisher: struct {
+		*publish.Publisher
+		*ec2.Driver
+	}{publisher, driver}}, nil
+}
+
+// close ends what the driver runs in the background.
+func (c *cloud) close() {
+	if c != nil {
+		c.driver.Close()
+	}
+}
+
+// driverOf is the driver that a recipe asks for.
+func (p *parts) driverOf(r *recipe.Recipe) (builder.Driver, error) {
+	switch want := r.Infrastructure.Driver; {
+	case want == p.driver.Name():
+		return p.driver, nil
+	case p.cloud != nil && want == p.cloud.driver.Name():
+		return p.cloud.driver, nil
+	case want == ec2.Name:
+		return nil, &builder.Error{Stage: builder.StageResolve,
+			Reason: "this ingot does not build on EC2", Hint: "the operator can configure aws.region, aws.bucket and aws.instanceProfile"}
+	default:
+		return nil, &builder.Error{Fault: builder.Author, Stage: builder.StageResolve,
+			Reason: "there is no driver " + want + " here", Hint: "set infrastructure.driver to " + p.driver.Name()}
+	}
+}
+
+// publisherOf is where the recipe's image is published; nil: nowhere, or there is no
+// such place, about which the builder complains.
+func (p *parts) publisherOf(r *recipe.Recipe) builder.Publisher {
+	if p.cloud == nil || r.Publish == nil {
+		return nil
+	}
+	return p.cloud.publisher
+}
+
+// owned tells which builds may still use what they have made: those that have not
+// ended, and those by hand, of which nobody but their own process knows, for a day.
+func owned(ctx context.Context, l *ledger.Ledger) func(build string) bool {
+	return func(build string) bool {
+		if at, byHand := strings.CutPrefix(build, handPrefix); byHand {
+			micros, err := strconv.ParseInt(at, 10, 64)
+			return err != nil || time.Since(time.UnixMicro(micros)) < 24*time.Hour
+		}
+		id, err := strconv.ParseInt(build, 10, 64)
+		if err != nil {
+			return true // not named by this program
+		}
+		b, err := l.Build(ctx, id)
+		return err != nil || !b.State.Final()
+	}
+}
+
+func reapCommand(o *globals) *cobra.Command {
+	var dry, asJSON bool
+	c := &cobra.Command{
+		Use:   "reap",
+		Short: "Remove from the AWS account what no build owns",
+		Long: `Lists instances, unfinished images, snapshots and volumes that builds of this owner (aws.owner) have made and that
+no build owns any more, and removes them. Whatever does not carry ingot's own tags is never touched, nor are
+finished images. The daemon does the same every few minutes.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			p, err := o.open(c.Context())
+			if err != nil {
+				return err
+			}
+			defer p.close()
+			if p.cloud == nil {
+				return fmt.Errorf("there is no account to look into: aws.region is not configured")
+			}
+			all, err := p.cloud.driver.Leftovers(c.Context(), owned(c.Context(), p.ledger))
+			if err != nil {
+				return err
+			}
+			if !dry {
+				// What could be removed is shown beside what could not.
+				all, err = p.cloud.driver.Reap(c.Context(), all)
+			}
+			return errors.Join(err, printLeftovers(c, all, dry, asJSON))
+		},
+	}
+	c.Flags().BoolVar(&dry, "dry-run", false, "only list")
+	c.Flags().BoolVar(&asJSON, "json", false, "as a JSON list")
+	return c
+}
+
+func printLeftovers(c *cobra.Command, all []ec2.Leftover, dry, asJSON bool) error {
+	if asJSON {
+		if all == nil {
+			all = []ec2.Leftover{}
+		}
+		return json.NewEncoder(c.OutOrStdout()).Encode(all)
+	}
+	if len(all) == 0 {
+		_, err := fmt.Fprintln(c.OutOrStdout(), "nothing is left over")
+		return err
+	}
+	verb := "REMOVED"
+	if dry {
+		verb = "LEFT OVER"
+	}
+	w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "%s\tID\tBUILD\tSINCE\tWHY\n", verb)
+	for _, l := range all {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", l.Kind, l.ID, l.Build, l.Since.Local().Format(time.DateTime), l.Why)
+	}
+	return w.Flush()
+}
