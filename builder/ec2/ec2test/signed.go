@@ -23,6 +23,12 @@ func admit(r *Request) answer {
 	denied := func(code, format string, arguments ...any) answer {
 		return refuse("s3", http.StatusForbidden, code, fmt.Sprintf(format, arguments...))
 	}
+	if r.http.Method == http.MethodPost && strings.HasPrefix(r.http.Header.Get("Content-Type"), "multipart/form-data") {
+		if err := signedForm(r); err != nil {
+			return denied("AccessDenied", "Invalid according to Policy: %v", err)
+		}
+		return answer{}
+	}
 	if !query.Has("X-Amz-Signature") {
 		return denied("AccessDenied", "Access Denied")
 	}
