@@ -25,4 +25,4 @@ export INGOT_TEST_MOTO="$PWD/.cache/moto/bin/moto_server"
 export INGOT_TEST_CFNLINT="$PWD/.cache/cfn-lint/bin/cfn-lint"
 # Without -count an earlier result could stand in for a run. GOTESTSUM is a command
 # with its arguments, split on purpose.
-exec ${GOTESTSUM:-go run gotest.tools/gotestsum@v1.13.0} --format pkgname -- -race -count 1 -timeout 5m ./builder/component/aws ./builder/ec2/... ./cmd/ingot-agent-aws
+exec ${GOTESTSUM:-go run gotest.tools/gotestsum@v1.13.0} --format pkgname -- -race -count 1 -timeout 15m ./builder/component/aws ./builder/ec2/... ./cmd/ingot-agent-aws

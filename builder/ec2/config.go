@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -51,12 +53,17 @@ type Services struct {
 
 // Connect makes Services of a configuration of the SDK. Throttling is met with the
 // SDK's adaptive mode, which slows down all calls of a service before the next is refused.
-func Connect(cfg aws.Config) Services {
-	if cfg.RetryMode == "" {
-		cfg.RetryMode = aws.RetryModeAdaptive
-	}
-	if cfg.RetryMaxAttempts == 0 {
-		cfg.RetryMaxAttempts = 8
+func Connect(cfg aws.Config) Services { return connect(cfg, retry.DefaultMaxBackoff) }
+
+func connect(cfg aws.Config, backoff time.Duration) Services {
+	cfg.Retryer = func() aws.Retryer {
+		return retryer{retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
+			o.StandardOptions = append(o.StandardOptions, func(o *retry.StandardOptions) {
+				o.MaxAttempts, o.MaxBackoff = 8, backoff
+				// What limits a client that hammers a service that is down must not end a build.
+				o.RateLimiter = ratelimit.None
+			})
+		})}
 	}
 	if cfg.HTTPClient == nil {
 		cfg.HTTPClient = &http.Client{Timeout: time.Minute}
@@ -67,6 +74,15 @@ func Connect(cfg aws.Config) Services {
 		Compute: ec2.NewFromConfig(cfg), Commands: ssm.NewFromConfig(cfg),
 		Objects: objects, Signer: s3.NewPresignClient(objects),
 	}
+}
+
+// retryer leaves answers about capacity to whoever can ask for something else. EC2
+// gives some of them with a status that otherwise invites to try the same again.
+type retryer struct{ aws.RetryerV2 }
+
+// IsErrorRetryable implements aws.Retryer.
+func (r retryer) IsErrorRetryable(err error) bool {
+	return !isOne(err, capacity) && r.RetryerV2.IsErrorRetryable(err)
 }
 
 // Config is the driver's configuration. All of it is the operator's.

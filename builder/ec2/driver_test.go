@@ -61,7 +61,7 @@ func (h hook) Fire(e *logrus.Entry) error {
 
 func configOf(t *testing.T, c *ec2test.Cloud, agent string) Config {
 	return Config{
-		Services: Connect(c.Config()), Region: ec2test.Region, Owner: "test", Bucket: c.Bucket, Prefix: "ingot/",
+		Services: connect(c.Config(), 300*time.Millisecond), Region: ec2test.Region, Owner: "test", Bucket: c.Bucket, Prefix: "ingot/",
 		InstanceProfile: ec2test.Profile, InstanceTypes: []string{"t3.small", "t3.medium"}, Agent: agent, Log: testLog(t), pace: hurry,
 	}
 }
@@ -162,3 +162,5 @@ func shellCommand(instance string, lines ...string) *ssm.SendCommandInput {
 		DocumentName: aws.String("AWS-RunShellScript"), InstanceIds: []string{instance}, Parameters: map[string][]string{"commands": lines},
 	}
 }
+
+func TestMain(m *testing.M) { os.Exit(ec2test.Main(m)) }

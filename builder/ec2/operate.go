@@ -325,7 +325,7 @@ func (d *Driver) sign(ctx context.Context, key string) (string, error) {
 // failed before the agent ran, or could not reach the inbox.
 func (c *command) alive(ctx context.Context) (bool, error) {
 	out, err := c.d.aws.Commands.ListCommandInvocations(ctx, &ssm.ListCommandInvocationsInput{
-		CommandId: aws.String(c.sent[len(c.sent)-1]), Details: true,
+		CommandId: aws.String(c.sent[len(c.sent)-1]),
 	})
 	if isOne(err, notYet) || err == nil && len(out.CommandInvocations) == 0 {
 		return true, nil
@@ -340,18 +340,28 @@ func (c *command) alive(ctx context.Context) (bool, error) {
 	case ssmtypes.CommandInvocationStatusSuccess:
 		return false, nil // it is told, and will be heard
 	}
-	var said strings.Builder
-	for _, p := range i.CommandPlugins {
-		said.WriteString(aws.ToString(p.Output))
+	said, err := c.complaint(ctx, aws.ToString(i.CommandId))
+	if err != nil {
+		return false, err
 	}
 	if len(c.sent) <= resends && i.Status != ssmtypes.CommandInvocationStatusCancelled {
-		c.d.cfg.Log.WithField("instance", c.id).WithField("status", aws.ToString(i.StatusDetails)).Warn("a command failed and is sent again: " + said.String())
+		c.d.cfg.Log.WithField("instance", c.id).WithField("status", aws.ToString(i.StatusDetails)).Warn("a command failed and is sent again: " + said)
 		return false, nil
 	}
 	return false, &builder.Error{Stage: builder.StageBuild,
 		Reason: fmt.Sprintf("the agent could not be run on instance %s: %s", c.id, aws.ToString(i.StatusDetails)),
 		Hint:   "the instance needs sh, sha256sum and one of curl, wget and python3, and a way to S3",
-		Output: clip(strings.ToValidUTF8(said.String(), "\ufffd"))}
+		Output: said}
+}
+
+// complaint is what a command that failed has written.
+func (c *command) complaint(ctx context.Context, id string) (string, error) {
+	out, err := c.d.aws.Commands.GetCommandInvocation(ctx, &ssm.GetCommandInvocationInput{CommandId: aws.String(id), InstanceId: aws.String(c.id)})
+	if err != nil {
+		return "", err
+	}
+	text := strings.TrimSpace(aws.ToString(out.StandardOutputContent) + "\n" + aws.ToString(out.StandardErrorContent))
+	return clip(strings.ToValidUTF8(text, "\ufffd")), nil
 }
 
 // cancelOn stops what still runs on the instance when the build's context has ended.

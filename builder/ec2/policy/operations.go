@@ -158,6 +158,7 @@ var known = map[string][]need{
 
 	"ssm.CancelCommand":               {{"ssm:CancelCommand", look}},
 	"ssm.DescribeInstanceInformation": {{"ssm:DescribeInstanceInformation", look}},
+	"ssm.GetCommandInvocation":        {{"ssm:GetCommandInvocation", look}},
 	"ssm.GetParameter":                {{"ssm:GetParameter", parameters}},
 	"ssm.ListCommandInvocations":      {{"ssm:ListCommandInvocations", look}},
 	"ssm.SendCommand":                 {{"ssm:SendCommand", sendDocuments}, {"ssm:SendCommand", sendToOurs}},

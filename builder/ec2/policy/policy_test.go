@@ -126,7 +126,7 @@ func everything(t *testing.T) Document {
 }
 
 func TestNothingForeignIsTouched(t *testing.T) {
-	onlyLooks := regexp.MustCompile(`^(ec2:Describe|ssm:(DescribeInstanceInformation|ListCommandInvocations|CancelCommand)$)`)
+	onlyLooks := regexp.MustCompile(`^(ec2:Describe|ssm:(DescribeInstanceInformation|ListCommandInvocations|GetCommandInvocation|CancelCommand)$)`)
 	makes := []string{"ec2:RunInstances", "ec2:CreateImage", "ec2:RegisterImage", "ebs:StartSnapshot"}
 	for _, s := range everything(t).Statement {
 		equals := s.Condition["StringEquals"]
