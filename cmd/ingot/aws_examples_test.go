@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/seed-6db18919/ingot/config"
 )
 
 const awsExamples = "../../examples/aws/"
@@ -38,6 +40,26 @@ func knownVariables(t *testing.T, names []string) {
 	for _, name := range names {
 		if !strings.Contains(text, name) {
 			t.Errorf("nobody reads %s", name)
+		}
+	}
+}
+
+func TestConfigurationForAWSLoads(t *testing.T) {
+	cfg, err := config.Load(awsExamples+"ingot.yaml", func(name string) string {
+		return map[string]string{"INGOT_DATABASE": "postgres://ingot@db/ingot", "INGOT_GITHUB_TOKEN": "t"}[name]
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.AWS.Region != "eu-west-1" || cfg.AWS.Prefix != "ingot/" || len(cfg.AWS.Subnets) != 2 || len(cfg.Repositories) != 1 {
+		t.Errorf("%+v", cfg.AWS)
+	}
+	page := string(readFile(t, "../../docs/aws.md"))
+	var keys struct{ AWS map[string]any }
+	must(t, yaml.Unmarshal(readFile(t, awsExamples+"ingot.yaml"), &keys))
+	for key := range keys.AWS {
+		if !strings.Contains(page, "`"+key+"`") {
+			t.Errorf("docs/aws.md does not explain aws.%s", key)
 		}
 	}
 }

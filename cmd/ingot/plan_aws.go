@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,6 +25,7 @@ import (
 	"github.com/seed-6db18919/ingot/builder/ec2/catalogue"
 	"github.com/seed-6db18919/ingot/builder/ec2/estimate"
 	"github.com/seed-6db18919/ingot/builder/recipe"
+	"github.com/seed-6db18919/ingot/config"
 	"github.com/seed-6db18919/ingot/internal/ledger"
 	"github.com/seed-6db18919/ingot/reporter"
 )
@@ -59,8 +61,8 @@ with its date; for a type or region that is not in it, the plan says so.`,
 		},
 	}
 	c.Flags().BoolVar(&p.aws, "aws", false, "plan builds on AWS; nothing else is planned yet")
-	c.Flags().StringVar(&p.region, "region", "", "`region` of the build (default: $AWS_REGION)")
-	c.Flags().StringVar(&p.instanceType, "instance-type", "", "instance `type`, such as m5.large")
+	c.Flags().StringVar(&p.region, "region", "", "`region` of the build (default: aws.region of the configuration, $AWS_REGION)")
+	c.Flags().StringVar(&p.instanceType, "instance-type", "", "instance `type`, such as m5.large (default: the first of aws.instanceTypes)")
 	c.Flags().BoolVar(&p.spot, "spot", false, "the instances are Spot instances")
 	c.Flags().BoolVar(&p.resolve, "resolve", false, "look up parent images, with credentials as the AWS command line finds them")
 	c.Flags().BoolVar(&p.asJSON, "json", false, "one JSON object per recipe")
@@ -68,7 +70,11 @@ with its date; for a type or region that is not in it, the plan says so.`,
 }
 
 func (p *awsPlan) run(c *cobra.Command, o *globals, at string) error {
-	if err := p.check(); err != nil {
+	cfg, err := o.load()
+	if err != nil {
+		return err
+	}
+	if err := p.check(cfg.AWS); err != nil {
 		return err
 	}
 	set, err := loadByHand(c.Context(), at)
@@ -98,10 +104,12 @@ func (p *awsPlan) run(c *cobra.Command, o *globals, at string) error {
 	return nil
 }
 
-func (p *awsPlan) check() error {
-	if p.region == "" {
-		p.region = os.Getenv("AWS_REGION")
+func (p *awsPlan) check(c config.AWS) error {
+	p.region = cmp.Or(p.region, c.Region, os.Getenv("AWS_REGION"))
+	if len(c.InstanceTypes) > 0 {
+		p.instanceType = cmp.Or(p.instanceType, c.InstanceTypes[0])
 	}
+	p.spot = p.spot || c.Spot
 	switch {
 	case !p.aws:
 		return errors.New("say what to plan for: --aws")
@@ -210,6 +218,14 @@ type estimator struct {
 	instanceType string
 	spot         bool
 	past         builds
+}
+
+// newEstimator is of a daemon's settings; nil where it builds nothing on EC2.
+func newEstimator(c config.AWS, past builds) *estimator {
+	if c.Region == "" {
+		return nil
+	}
+	return &estimator{region: c.Region, instanceType: c.InstanceTypes[0], spot: c.Spot, past: past}
 }
 
 // tell adds what they take to builds that a decision asks for. A nil estimator knows
