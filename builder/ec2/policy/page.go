@@ -71,7 +71,7 @@ imaging, deleting, and sending commands are allowed only on what carries the fir
 this daemon: an existing instance cannot be tagged with them. Instances have to require IMDSv2.
 `
 
-const sayBuild = `It launches instances, sends them commands, and makes images of them. It is also what ` + "`ingot exec`" + ` and ` + "`ingot reap`" + ` need.
+const sayBuild = `It launches instances, sends them commands, and makes images of them. It is also what ` + "`ingot reap`" + ` needs.
 
 - Where recipes start from parameters of your own (` + "`parentImage: ssm:/golden/web`" + `), add them to ` + "`PublicParameters`" + `, such as
   ` + "`arn:aws:ssm:REGION:ACCOUNT:parameter/golden/*`" + `. One that another account shares with you needs its ARN here, too.
