@@ -121,12 +121,13 @@ type pace struct {
 	online   time.Duration // for an instance to reach Systems Manager
 	visible  time.Duration // for AWS to know what it has just made
 	stopping time.Duration // for an instance to stop
+	grace    time.Duration // before what was just made counts as left over
 }
 
 func (p *pace) setDefaults() {
 	for value, standard := range map[*time.Duration]time.Duration{
 		&p.inbox: time.Second, &p.states: 5 * time.Second, &p.quiet: 100 * time.Second,
-		&p.online: 15 * time.Minute, &p.visible: 2 * time.Minute, &p.stopping: 15 * time.Minute,
+		&p.online: 15 * time.Minute, &p.visible: 2 * time.Minute, &p.stopping: 15 * time.Minute, &p.grace: 10 * time.Minute,
 	} {
 		if *value == 0 {
 			*value = standard

@@ -109,5 +109,5 @@ func printable(s string) string {
 		}
 		return -1
 	}, s)
-	return s[:min(len(s), most)]
+	return strings.ToValidUTF8(s[:min(len(s), most)], "")
 }

@@ -14,10 +14,6 @@ import (
 	"github.com/seed-6db18919/ingot/builder"
 )
 
-// grace is how long what was just made is left alone: its build may be about to
-// record it.
-const grace = 10 * time.Minute
-
 // Leftover is something in the account that no build owns.
 type Leftover struct {
 	Kind  string    `json:"kind"` // instance, image, snapshot or volume
@@ -39,7 +35,7 @@ func (d *Driver) Leftovers(ctx context.Context, live func(build string) bool) ([
 	add := func(kind, id string, tags []types.Tag, since *time.Time, why string) {
 		build := tagOf(tags, tagBuild)
 		// EC2 filtered by the same tags; what is removed is worth a second look.
-		if build == "" || live(build) || tagOf(tags, tagManaged) != "true" || tagOf(tags, tagOwner) != d.cfg.Owner || since == nil || time.Since(*since) < grace {
+		if build == "" || live(build) || tagOf(tags, tagManaged) != "true" || tagOf(tags, tagOwner) != d.cfg.Owner || since == nil || time.Since(*since) < d.cfg.pace.grace {
 			return
 		}
 		all = append(all, Leftover{Kind: kind, ID: id, Build: build, Since: *since, Why: why})

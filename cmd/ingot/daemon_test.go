@@ -303,6 +303,29 @@ func TestForkWaitsForApprovalOfThatCommit(t *testing.T) {
 	}
 }
 
+// TestForkSpendsNobodysMoney: an approval lets a stranger's commit use a machine of
+// this host, and no account.
+func TestForkSpendsNobodysMoney(t *testing.T) {
+	w := newWorld(t)
+	w.must(w.repo.copy())
+	first := w.commit("Add images")
+	w.start()
+	w.status(first, "ingot/web", isState("success"))
+
+	w.branch("fork", true)
+	w.must(w.repo.replace("recipes/web/recipe.yaml", "parentImage: debian-12", "publish: {driver: ec2}\nparentImage: debian-12"))
+	stranger := w.commit("Publish")
+	w.branch("main", false)
+	w.pull(githubfake.Pull{Number: 8, Head: stranger, HeadRepo: "stranger/golden-images", Author: "stranger"})
+	w.status(stranger, "ingot/web", isState("pending"))
+	w.github.SetPermission(ownerRepo, "maintainer", "write")
+	w.github.AddReview(ownerRepo, 8, githubfake.Review{User: "maintainer", State: "APPROVED", Commit: stranger})
+	w.must(w.daemon.desks["golden-images"].approveWaiting(t.Context()))
+	if s := w.status(stranger, "ingot/web", isState("failure")); !strings.Contains(s.Description, "forks are built on this host alone") {
+		t.Errorf("status %+v does not say why", s)
+	}
+}
+
 func TestFailureNamesStepAndReplay(t *testing.T) {
 	w := newWorld(t)
 	w.must(w.repo.copy())

@@ -1,0 +1,93 @@
+package ec2
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/seed-6db18919/ingot/builder/ec2/ec2test"
+)
+
+// launched makes an instance with just these tags, as anybody could.
+func launched(t *testing.T, d *Driver, tags map[string]string) string {
+	t.Helper()
+	in := &ec2.RunInstancesInput{
+		ImageId: aws.String(ec2test.Parents[0].ID), InstanceType: types.InstanceTypeT3Small, MinCount: aws.Int32(1), MaxCount: aws.Int32(1),
+		TagSpecifications: []types.TagSpecification{{ResourceType: types.ResourceTypeInstance}},
+	}
+	for key, value := range tags {
+		in.TagSpecifications[0].Tags = append(in.TagSpecifications[0].Tags, ec2Tag(key, value))
+	}
+	out, err := d.aws.Compute.RunInstances(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return aws.ToString(out.Instances[0].InstanceId)
+}
+
+// TestOnlyLeftoversAreReaped has in one account what is left over, and everything
+// that looks like it.
+func TestOnlyLeftoversAreReaped(t *testing.T) {
+	idle := ec2test.Scripted(func(context.Context, []string) (int, string, string) { return 0, "", "" })
+	c := ec2test.Start(t, ec2test.Options{Machine: idle})
+	cfg := configOf(t, c, "unused")
+	cfg.pace.grace = time.Nanosecond
+	d := newDriver(t, cfg)
+
+	ours := func(more ...string) map[string]string {
+		tags := map[string]string{tagManaged: "true", tagOwner: "test", tagBuild: "ended", "name": "x"}
+		for n := 0; n < len(more); n += 2 {
+			tags[more[n]] = more[n+1]
+		}
+		return tags
+	}
+	left := launched(t, d, ours())
+	stay := map[string]string{
+		"of a build that goes on": launched(t, d, ours(tagBuild, "live")),
+		"kept":                    launched(t, d, ours(tagKept, "2026-11-22")),
+		"another daemon's":        launched(t, d, ours(tagOwner, "other")),
+		"not managed":             launched(t, d, map[string]string{tagOwner: "test", tagBuild: "ended", "name": "x"}),
+		"somebody's":              launched(t, d, map[string]string{"name": "web"}),
+	}
+	live := func(build string) bool { return build == "live" }
+	found, err := d.Leftovers(t.Context(), live)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(found) != 1 || found[0].ID != left || found[0].Kind != "instance" || found[0].Build != "ended" {
+		t.Fatalf("found %+v, want the instance %s alone", found, left)
+	}
+	removed, err := d.Reap(t.Context(), found)
+	if err != nil || !slices.Equal(removed, found) {
+		t.Errorf("removed %+v, %v", removed, err)
+	}
+	out, err := d.aws.Compute.DescribeInstances(t.Context(), &ec2.DescribeInstancesInput{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	states := map[string]bool{}
+	for _, r := range out.Reservations {
+		for _, i := range r.Instances {
+			states[aws.ToString(i.InstanceId)] = over(i)
+		}
+	}
+	for what, id := range stay {
+		if states[id] {
+			t.Errorf("the instance that is %s was removed", what)
+		}
+	}
+	if !states[left] {
+		t.Error("what was left over is there")
+	}
+
+	young := newDriver(t, configOf(t, c, "unused"))
+	launched(t, d, ours())
+	if found, err := young.Leftovers(t.Context(), live); err != nil || len(found) > 0 {
+		t.Errorf("what was just made counts as left over: %+v, %v", found, err)
+	}
+}
