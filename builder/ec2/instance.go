@@ -64,6 +64,11 @@ func (i *instance) Run(ctx context.Context, job component.Job, emit func(compone
 // run runs a job on the instance.
 func (m *machine) run(ctx context.Context, stage builder.Stage, job component.Job, emit func(component.Event)) (component.Result, error) {
 	outcome, err := m.operate(ctx, relay.Request{Op: relay.Run, Job: &job}, emit)
+	return m.result(stage, outcome, err, emit)
+}
+
+// result is what the outcome of a job means.
+func (m *machine) result(stage builder.Stage, outcome relay.Outcome, err error, emit func(component.Event)) (component.Result, error) {
 	if err != nil {
 		return component.Result{}, failed(stage, "the component could not be run on instance "+m.id, err)
 	}

@@ -3,12 +3,14 @@ package ec2
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"slices"
 	"strings"
 	"unicode"
 
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/component"
+	"github.com/seed-6db18919/ingot/builder/relay"
 )
 
 // linuxInventory prints what is installed, one line each, fields between tabs.
@@ -47,8 +49,38 @@ phases:
             - 'Get-HotFix | ForEach-Object { "package" + $t + "installed" + $t + $_.HotFixID + $t + $_.Description + $t }'
 `
 
-// Inventory implements builder.Instance.
+// Inventory implements builder.Instance. Its output counts, which an outcome does not
+// have: as long as the agent is there it tells it again, and for later it is kept.
 func (i *instance) Inventory(ctx context.Context) (builder.Inventory, error) {
+	if i.ops < i.cleaned {
+		i.ops++
+		found, err := i.keptInventory(ctx)
+		return found, failed(builder.StageInventory, "the list of packages that was kept could not be read", err)
+	}
+	found, err := i.inventory(ctx)
+	if err != nil {
+		return found, err
+	}
+	text, err := json.Marshal(found)
+	if err == nil {
+		err = i.d.putObject(ctx, i.memory("inventory"), text)
+	}
+	return found, failed(builder.StageInventory, "the list of packages could not be kept", err)
+}
+
+func (i *instance) keptInventory(ctx context.Context) (found builder.Inventory, err error) {
+	text, err := i.d.object(ctx, i.memory("inventory"), maxInventory)
+	if err != nil {
+		return found, err
+	}
+	return found, json.Unmarshal(text, &found)
+}
+
+// maxInventory bounds an inventory, in bytes.
+const maxInventory = 64 << 20
+
+// inventory lists what is installed now.
+func (i *instance) inventory(ctx context.Context) (builder.Inventory, error) {
 	text := linuxInventory
 	if i.windows {
 		text = windowsInventory
@@ -58,12 +90,17 @@ func (i *instance) Inventory(ctx context.Context) (builder.Inventory, error) {
 		ID: "inventory", Phases: []string{"build"},
 		Documents: []component.JobDocument{{Name: "inventory", Path: "inventory.yaml", Text: text}},
 	}
-	result, err := i.machine.run(ctx, builder.StageInventory, job, func(e component.Event) {
+	request := relay.Request{Op: relay.Run, Job: &job}
+	if err := i.next(&request); err != nil {
+		return builder.Inventory{}, err
+	}
+	outcome, err := i.perform(ctx, request, func(e component.Event) {
 		const most = 16 << 20
 		if e.Kind == component.Output && e.Stream == "stdout" && out.Len() < most {
 			out.WriteString(e.Text)
 		}
 	})
+	result, err := i.result(builder.StageInventory, outcome, err, func(component.Event) {})
 	if err != nil {
 		return builder.Inventory{}, err
 	}

@@ -43,14 +43,12 @@ const (
 	resends = 3
 )
 
-// operate does one operation, of all that a build does on its instance the next.
+// operate does one operation, of all that a build does on its instance the next. One
+// that another process has heard the end of is over: what it said is in that build's log.
 func (m *machine) operate(ctx context.Context, r relay.Request, emit func(component.Event)) (relay.Outcome, error) {
-	identity, err := json.Marshal(r) // before the signatures, which differ each time
-	if err != nil {
+	if err := m.next(&r); err != nil {
 		return relay.Outcome{}, err
 	}
-	m.ops++
-	r.ID = fmt.Sprintf("%03d-%s", m.ops, token(string(identity))[:16])
 	if m.adopted {
 		done, found, err := m.remembered(ctx, r.ID)
 		if err != nil {
@@ -68,6 +66,19 @@ func (m *machine) operate(ctx context.Context, r relay.Request, emit func(compon
 		return relay.Outcome{}, err
 	}
 	return outcome, m.remember(ctx, r.ID, outcome)
+}
+
+// next names a request by its place and content, so that it is the same in each life
+// of the daemon.
+func (m *machine) next(r *relay.Request) error {
+	what := *r // without signatures, which differ each time
+	if r.Archive != nil {
+		what.Archive = &relay.Source{SHA256: r.Archive.SHA256, Size: r.Archive.Size}
+	}
+	identity, err := json.Marshal(what)
+	m.ops++
+	r.ID = fmt.Sprintf("%03d-%s", m.ops, token(string(identity))[:16])
+	return err
 }
 
 func (m *machine) memory(id string) string {

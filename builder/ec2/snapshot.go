@@ -183,7 +183,7 @@ func (d *Driver) finished(ctx context.Context, i types.Image) (builder.Image, er
 		ID: aws.ToString(i.ImageId), Ref: aws.ToString(i.ImageId), Digest: aws.ToString(i.ImageId), Key: key, Driver: Name,
 	}
 	img.Created, _ = time.Parse(time.RFC3339, aws.ToString(i.CreationDate)) // zero where EC2 gives none
-	text, err := d.object(ctx, d.factsOf(key), 64<<20)
+	text, err := d.object(ctx, d.factsOf(key), maxInventory)
 	if err != nil {
 		return img, err
 	}
