@@ -285,9 +285,15 @@ func workspacesOf(t *testing.T, data string) []string {
 // the parent debian-12, so that it does not make one.
 func lendParent(t *testing.T, cache string) {
 	t.Helper()
+	lendParentAt(t, cache, disktest.Debian12(t))
+}
+
+// lendParentAt is lendParent for a program that sees the disk elsewhere.
+func lendParentAt(t *testing.T, cache, lent string) {
+	t.Helper()
 	bases := filepath.Join(cache, "bases")
 	must(t, os.MkdirAll(bases, 0o700))
-	must(t, os.Symlink(disktest.Debian12(t), filepath.Join(bases, "lent.qcow2")))
+	must(t, os.Symlink(lent, filepath.Join(bases, "lent.qcow2")))
 	entry, err := json.Marshal(map[string]string{
 		"file": "lent.qcow2", "digest": "sha256:" + strings.Repeat("12", 32), "revision": "lent",
 	})

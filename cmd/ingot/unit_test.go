@@ -72,6 +72,10 @@ type debian struct {
 	leader string // its first process, as this machine counts
 }
 
+// baseInside is where that system sees the base disk of the tests. It is not below
+// /tmp, of which the unit has one of its own.
+const baseInside = "/srv/debian-12.qcow2"
+
 // bootDebian boots a system on which the daemon is installed, but not started.
 func bootDebian(t *testing.T) *debian {
 	t.Helper()
@@ -92,7 +96,7 @@ func bootDebian(t *testing.T) *debian {
 		"--machine=" + container.Name(root), "--directory=" + root, "--link-journal=no", "--resolv-conf=off", "--timezone=off",
 		"--private-network", // the daemon listens where examples/deploy/ingot.yaml says
 		"--capability=all",  // as on a machine; what the daemon may is the unit's to say
-		"--bind-ro=/usr", "--bind-ro=" + programs + ":/usr/local/bin", "--bind-ro=" + base,
+		"--bind-ro=/usr", "--bind-ro=" + programs + ":/usr/local/bin", "--bind-ro=" + base + ":" + baseInside,
 		"--bind=/dev/fuse", "--bind=/dev/loop-control",
 	}
 	groups := ownGroups(t)
@@ -144,7 +148,7 @@ func installDaemon(t *testing.T, root string) {
 	for _, name := range []string{"systemd-networkd-wait-online.service", "systemd-remount-fs.service"} {
 		must(t, os.Symlink("/dev/null", in(filepath.Join("etc/systemd/system", name))))
 	}
-	lendParent(t, in("var/lib/ingot/cache"))
+	lendParentAt(t, in("var/lib/ingot/cache"), baseInside)
 	repo, err := newSampleRepository(in("srv/golden-images"))
 	must(t, err)
 	must(t, os.WriteFile(filepath.Join(repo.dir, "recipe.yaml"), []byte("apiVersion: ingot/v1\nkind: ImageRecipe\nname: tiny\nversion: 1.0.0\nparentImage: debian-12\ncomponents: [{component: ./made.yaml}]\n"), 0o644))

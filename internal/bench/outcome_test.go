@@ -121,7 +121,7 @@ func TestTable(t *testing.T) {
 func TestPartsAreChosen(t *testing.T) {
 	for args, want := range map[string]string{
 		"-only mkosi,polling":                              "polling mkosi",
-		"-skip packer,mkosi,memory,daemon,limits,planning": "polling engine build",
+		"-skip packer,mkosi,memory,daemon,limits,planning": "polling engine build publish",
 		"-only build -skip build":                          "",
 	} {
 		var names []string
