@@ -31,8 +31,8 @@ func TestOperationHasTheSameNameInEachLife(t *testing.T) {
 	}
 }
 
-// process is one life of the daemon. Ended by kill -9 it gives nothing back: its
-// calls break off, and its instance goes on.
+// process stands for one life of the daemon. Its end is that of a kill -9 as AWS sees
+// it: nothing is given back, calls break off, and the instance goes on.
 type process struct {
 	*Driver
 	ctx  context.Context
@@ -109,7 +109,7 @@ func (p *process) life(build, ami, point string) (img builder.Image, output stri
 	return img, out.String(), inst.Close(p.ctx)
 }
 
-// TestKilledAnywhereABuildGoesOn kills the daemon at each stage. The next one ends the
+// TestKilledAnywhereABuildGoesOn cuts a life off at each stage. The next one ends the
 // build with the same instance, no component runs twice, and there is one image.
 func TestKilledAnywhereABuildGoesOn(t *testing.T) {
 	machines := ec2test.ContainerMachines(t)
