@@ -55,6 +55,23 @@ func TestOnlyLeftoversAreReaped(t *testing.T) {
 		"somebody's":              launched(t, d, map[string]string{"name": "web"}),
 	}
 	live := func(build string) bool { return build == "live" }
+	// An image that was published is complete from the start.
+	from := stay["of a build that goes on"]
+	err := d.states.wait(t.Context(), want{instance: from}, func(v view) (bool, error) {
+		i, known := v.instances[from]
+		return known && i.State.Name == types.InstanceStateNameRunning, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tags := d.tags("ended", d.ImageTags())
+	_, err = d.aws.Compute.CreateImage(t.Context(), &ec2.CreateImageInput{
+		InstanceId: aws.String(from), Name: aws.String("published"),
+		TagSpecifications: []types.TagSpecification{specification(types.ResourceTypeImage, tags), specification(types.ResourceTypeSnapshot, tags)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	found, err := d.Leftovers(t.Context(), live)
 	if err != nil {
 		t.Fatal(err)

@@ -57,6 +57,14 @@ func (d *Driver) Tags() map[string]string {
 	return all
 }
 
+// ImageTags are Tags for images that are complete as soon as they are there: without
+// them an image counts as begun and never finished when its build has ended.
+func (d *Driver) ImageTags() map[string]string {
+	all := d.Tags()
+	all[tagImage] = "complete"
+	return all
+}
+
 func specification(kind types.ResourceType, tags []types.Tag) types.TagSpecification {
 	return types.TagSpecification{ResourceType: kind, Tags: tags}
 }

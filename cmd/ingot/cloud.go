@@ -58,7 +58,7 @@ func openCloud(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (
 	}
 	publisher := &publish.Publisher{
 		Blocks: ebs.NewFromConfig(loaded), Images: sdk.NewFromConfig(loaded),
-		Dir: filepath.Join(cfg.DataDir, "publish", a.Region), Tags: driver.Tags(),
+		Dir: filepath.Join(cfg.DataDir, "publish", a.Region), Tags: driver.ImageTags(),
 	}
 	return &cloud{driver: driver, publisher: struct {
 		*publish.Publisher
