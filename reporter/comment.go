@@ -237,7 +237,11 @@ func imageCell(b Build) string {
 	if b.Image == nil {
 		return "—"
 	}
-	return codeSpan(b.Image.ID, 40)
+	text := codeSpan(b.Image.ID, 40)
+	if b.Image.Published != "" {
+		text += " as " + codeSpan(b.Image.Published, 40)
+	}
+	return text
 }
 
 func testsCell(b Build) string {

@@ -28,6 +28,8 @@ func StageLabel(stage string) string {
 		return "Prepare test"
 	case "test":
 		return "Test"
+	case "publish":
+		return "Publish"
 	case "distribute":
 		return "Distribute"
 	default:

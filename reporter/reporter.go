@@ -141,7 +141,8 @@ type Test struct {
 // Image is a finished image.
 type Image struct {
 	ID         string    `json:"id"`
-	Name       string    `json:"name"` // name/x.y.z/n; empty for a candidate
+	Name       string    `json:"name"`                // name/x.y.z/n; empty for a candidate
+	Published  string    `json:"published,omitempty"` // its id at another driver, as which it was published: an AMI
 	Repository string    `json:"repository"`
 	Recipe     string    `json:"recipe"`
 	Version    string    `json:"version"`

@@ -54,6 +54,14 @@ func onEC2() Build {
 	return b
 }
 
+// published is a local image that became an AMI.
+func published() Build {
+	b := succeeded()
+	b.ID, b.Recipe = 48, "edge"
+	b.Image.Published = "ami-0123456789abcdef0"
+	return b
+}
+
 func failed() Build {
 	b := succeeded()
 	b.ID, b.Recipe, b.State = 42, "database", Failed
@@ -97,6 +105,8 @@ func view(builds ...Build) PullRequestView {
 
 // hostileBuild puts text everywhere where a stranger can put some.
 func hostileBuild(text string) Build {
+	made := image(text, 1, Package{text, text, text})
+	made.Published = text
 	return Build{
 		ID: 45, Repository: text, CodeHost: text, Ref: text, Commit: text, Title: text, Author: text,
 		Recipe: text, RecipePath: text, Version: text, PreviousVersion: text + "0", Why: []string{text}, State: Failed,
@@ -104,7 +114,7 @@ func hostileBuild(text string) Build {
 		Stages:        []Stage{{Stage: "build", Name: text, State: "failed", Step: text, Text: text}},
 		Tests:         []Test{{Name: text, State: "failed", Message: text, Scan: &Scan{Profile: text, Score: 1, Failed: []Rule{{text, text, text}}}}},
 		PreviousTests: []Test{{Name: text, Scan: &Scan{Profile: text, Score: 2}}},
-		Image:         image(text, 1, Package{text, text, text}), PreviousImage: image(text, 2, Package{"x", text, text}, Package{text, "1", text}),
+		Image:         made, PreviousImage: image(text, 2, Package{"x", text, text}, Package{text, "1", text}),
 		Failure: &Failure{Stage: text, Name: text, Step: text, Reason: text, Hint: text, Output: text, Replay: text},
 		Started: noon, Finished: noon,
 	}

@@ -123,6 +123,8 @@ func stageText(stage string) string {
 		return "preparing the test"
 	case "test":
 		return "testing"
+	case "publish":
+		return "publishing"
 	case "distribute":
 		return "distributing"
 	default:
@@ -180,6 +182,9 @@ func succeededText(b Build, now time.Time) string {
 			parts = append(parts, Line(b.Image.Name, 60))
 		}
 		parts = append(parts, ShortImage(b.Image.ID))
+		if b.Image.Published != "" {
+			parts = append(parts, ShortImage(b.Image.Published))
+		}
 	}
 	switch b.Action {
 	case ActionDistribute:

@@ -35,6 +35,10 @@ func TestStatusOf(t *testing.T) {
 		{"succeeded", succeeded(), StatusSuccess, "img-3f9a1c2b4d5e · 2 tests passed · 17 s"},
 		{"long image id", with(succeeded(), func(b *Build) { b.Image = image("img-"+strings.Repeat("3f9a", 16), 1) }), StatusSuccess, "img-3f9a3f9a… · 2 tests passed · 17 s"},
 		{"released", with(succeeded(), func(b *Build) { b.Image.Name = "web-server/1.4.0/3" }), StatusSuccess, "web-server/1.4.0/3 · img-3f9a1c2b4d5e · 2 tests passed · 17 s"},
+		{"published", with(succeeded(), func(b *Build) {
+			b.Image.Name, b.Image.Published = "web-server/1.4.0/3", "ami-0123456789abcdef0"
+		}), StatusSuccess, "web-server/1.4.0/3 · img-3f9a1c2b4d5e · ami-0123456789abcdef0 · 2 tests passed · 17 s"},
+		{"publishing", with(running(), func(b *Build) { b.Stages = []Stage{{Stage: "publish", State: "started"}} }), StatusPending, "publishing"},
 		{"one test", with(succeeded(), func(b *Build) { b.Tests = b.Tests[:1] }), StatusSuccess, "img-3f9a1c2b4d5e · 1 test passed · 17 s"},
 		{"scan", scanned(), StatusSuccess, "img-3f9a1c2b4d5e · 3 tests passed · score 61 → 88, 3 rules got worse · 17 s"},
 		{"no tests", with(succeeded(), func(b *Build) { b.Tests = nil }), StatusSuccess, "img-3f9a1c2b4d5e · no tests · 17 s"},

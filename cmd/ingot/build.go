@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/recipe"
+	"github.com/seed-6db18919/ingot/internal/ledger"
 	"github.com/seed-6db18919/ingot/reporter"
 	"github.com/seed-6db18919/ingot/reporter/terminal"
 )
@@ -138,11 +140,32 @@ func (h *byHand) build(ctx context.Context, r *recipe.Recipe) (*builder.Image, e
 			return nil, err
 		}
 	}
+	published, kept := h.keep(context.WithoutCancel(ctx), r, result)
+	err = errors.Join(err, kept)
 	b := summaryOf(r, result, err, show.stages, start)
+	if b.Image != nil {
+		b.Image.Published = published
+	}
 	if err != nil && ctx.Err() != nil {
 		b.State, b.Failure = reporter.Cancelled, nil // whatever broke off with it
 	}
 	return result.Image, show.finish(b, err)
+}
+
+// keep records what only the ledger can list: images of another driver than this host's,
+// and as what the image is published, which it returns. An earlier build may have done
+// that, under a recipe that asked for it.
+func (h *byHand) keep(ctx context.Context, r *recipe.Recipe, result builder.Result) (published string, err error) {
+	switch {
+	case result.Image == nil:
+		return "", nil
+	case result.Image.Driver != h.parts.driver.Name():
+		return "", h.parts.ledger.SaveImageByHand(ctx, r.Name, r.Version.String(), *result.Image)
+	case result.Published != nil:
+		return result.Published.ID, h.parts.ledger.SavePublished(ctx, ledger.ByHand, result.Image.ID, *result.Published)
+	default:
+		return h.parts.ledger.PublishedAs(ctx, result.Image.ID)
+	}
 }
 
 // parent is the image of the recipe that r stands on: built from this tree when

@@ -39,6 +39,7 @@ type world struct {
 	repo   *sampleRepository
 	github *githubfake.Server
 	driver *buildertest.Driver
+	cloud  *cloud // nil: not configured
 	daemon *daemon
 	stop   func() // ends the daemon, as SIGTERM does
 }
@@ -82,7 +83,7 @@ repositories:
 		APIURL: cfg.GitHub.APIURL, Token: func() (string, error) { return githubfake.Token, nil }, Pause: time.Millisecond,
 	})
 	w.must(err)
-	w.daemon, err = newDaemon(cfg, log, lock, &parts{ledger: l, driver: w.driver}, h)
+	w.daemon, err = newDaemon(cfg, log, lock, &parts{ledger: l, driver: w.driver, cloud: w.cloud}, h)
 	w.must(err)
 
 	ctx, cancel := context.WithCancel(context.Background())

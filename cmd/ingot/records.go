@@ -117,8 +117,12 @@ func (p *parts) images(c *cobra.Command, f ledger.ImageFilter) ([]reporter.Image
 	}
 	for _, i := range held {
 		if !known[i.ID] && len(images) < f.Limit {
+			published, err := p.ledger.PublishedAs(c.Context(), i.ID)
+			if err != nil {
+				return nil, err
+			}
 			images = append(images, reporter.Image{
-				ID: i.ID, Driver: i.Driver, Ref: i.Ref, Size: i.Size, Virtual: i.Virtual, OS: i.Inventory.OS, Created: i.Created,
+				ID: i.ID, Published: published, Driver: i.Driver, Ref: i.Ref, Size: i.Size, Virtual: i.Virtual, OS: i.Inventory.OS, Created: i.Created,
 			})
 		}
 	}

@@ -153,6 +153,11 @@ func (w *workshop) keep(ctx context.Context, b reporter.Build, result builder.Re
 			return err
 		}
 	}
+	if result.Published != nil {
+		if err := w.ledger.SavePublished(ctx, b.ID, result.Image.ID, *result.Published); err != nil {
+			return err
+		}
+	}
 	if result.TestsReused || !result.Passed() {
 		return nil
 	}

@@ -18,6 +18,54 @@ func (l *Ledger) SaveImage(ctx context.Context, build int64, image builder.Image
 	return nil
 }
 
+// ByHand stands for the build in what nobody but a command by hand has asked for.
+const ByHand = 0
+
+// SaveImageByHand records an image that no build of the ledger made. The first build
+// that uses it becomes the one that made it.
+func (l *Ledger) SaveImageByHand(ctx context.Context, recipe, version string, image builder.Image) error {
+	inventory, err := toJSON(&image.Inventory)
+	if err != nil {
+		return err
+	}
+	err = l.db.inTx(ctx, func(t tx) error {
+		_, err := t.exec(ctx, `INSERT INTO images (id, build, repository, recipe, version, driver, build_key, ref, digest, size, virtual, revision, inventory, created)
+			VALUES ($1, 0, '', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (id) DO NOTHING`,
+			image.ID, recipe, version, image.Driver, image.Key, image.Ref, image.Digest, image.Size, image.Virtual, image.Revision, inventory, millis(image.Created))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("save image %s: %w", image.ID, err)
+	}
+	return nil
+}
+
+// SavePublished records as what an image was published, by that build or ByHand. Of an
+// image that was published again, the last time counts.
+func (l *Ledger) SavePublished(ctx context.Context, build int64, image string, published builder.Image) error {
+	err := l.db.inTx(ctx, func(t tx) error { return savePublished(ctx, t, build, image, published) })
+	if err != nil {
+		return fmt.Errorf("save that image %s is published as %s: %w", image, published.ID, err)
+	}
+	return nil
+}
+
+func savePublished(ctx context.Context, t tx, build int64, image string, published builder.Image) error {
+	_, err := t.exec(ctx, `INSERT INTO published (image_id, id, driver, build, created) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (image_id) DO UPDATE SET id = excluded.id, driver = excluded.driver, build = excluded.build, created = excluded.created`,
+		image, published.ID, published.Driver, build, millis(published.Created))
+	return err
+}
+
+// PublishedAs returns the id under which an image was published, empty when it was not.
+func (l *Ledger) PublishedAs(ctx context.Context, image string) (string, error) {
+	id, _, err := one(ctx, l.db, value[string], "SELECT id FROM published WHERE image_id = $1", image)
+	if err != nil {
+		return "", fmt.Errorf("as what image %s is published: %w", image, err)
+	}
+	return id, nil
+}
+
 func saveImage(ctx context.Context, t tx, build int64, image builder.Image) error {
 	inventory, err := toJSON(&image.Inventory)
 	if err != nil {
@@ -26,7 +74,11 @@ func saveImage(ctx context.Context, t tx, build int64, image builder.Image) erro
 	saved, err := t.exec(ctx, `INSERT INTO images (id, build, repository, recipe, version, driver, build_key, ref, digest, size, virtual, revision, inventory, created)
 		SELECT $2, id, repository, recipe, version, $3, $4, $5, $6, $7, $8, $9, $10, $11 FROM builds WHERE id = $1
 		ON CONFLICT (id) DO UPDATE SET ref = excluded.ref, digest = excluded.digest, size = excluded.size,
-			virtual = excluded.virtual, revision = excluded.revision, inventory = excluded.inventory`,
+			virtual = excluded.virtual, revision = excluded.revision, inventory = excluded.inventory,
+			repository = CASE images.build WHEN 0 THEN excluded.repository ELSE images.repository END,
+			recipe = CASE images.build WHEN 0 THEN excluded.recipe ELSE images.recipe END,
+			version = CASE images.build WHEN 0 THEN excluded.version ELSE images.version END,
+			build = CASE images.build WHEN 0 THEN excluded.build ELSE images.build END`,
 		build, image.ID, image.Driver, image.Key, image.Ref, image.Digest, image.Size, image.Virtual, image.Revision, inventory, millis(image.Created))
 	if err == nil && saved == 0 {
 		return ErrNotFound

@@ -196,8 +196,10 @@ func (l *Ledger) PullRequestBuilds(ctx context.Context, repository string, pullR
 }
 
 const (
-	imageColumns = "i.id, i.repository, i.driver, i.ref, i.size, i.virtual, i.inventory, i.build, i.created"
-	lightColumns = "i.id, i.repository, i.driver, i.ref, i.size, i.virtual, '', i.build, i.created"
+	imageColumns = "i.id, i.repository, i.driver, i.ref, i.size, i.virtual, i.inventory, i.build, i.created, " + publishedColumn
+	lightColumns = "i.id, i.repository, i.driver, i.ref, i.size, i.virtual, '', i.build, i.created, " + publishedColumn
+
+	publishedColumn = "COALESCE((SELECT p.id FROM published AS p WHERE p.image_id = i.id), '')"
 )
 
 // scanImage reads imageColumns or lightColumns, then recipe, version and number.
@@ -206,7 +208,7 @@ func scanImage(s scanner) (reporter.Image, error) {
 	var inventory string
 	var created int64
 	var number int
-	err := s.Scan(&i.ID, &i.Repository, &i.Driver, &i.Ref, &i.Size, &i.Virtual, &inventory, &i.Build, &created, &i.Recipe, &i.Version, &number)
+	err := s.Scan(&i.ID, &i.Repository, &i.Driver, &i.Ref, &i.Size, &i.Virtual, &inventory, &i.Build, &created, &i.Published, &i.Recipe, &i.Version, &number)
 	if err != nil {
 		return i, err
 	}
@@ -249,7 +251,7 @@ func (l *Ledger) Images(ctx context.Context, f ImageFilter) ([]reporter.Image, e
 	images, err := collect(ctx, l.db, scanImage, "SELECT "+columns+`, i.recipe, COALESCE(r.version, i.version), COALESCE(r.number, 0)
 		FROM images AS i LEFT JOIN releases AS r ON r.image_id = i.id
 			AND r.build = (SELECT MAX(newest.build) FROM releases AS newest WHERE newest.image_id = i.id)`+
-		w.text()+" ORDER BY i.build DESC, i.id"+w.limit(f.Limit), w.args...)
+		w.text()+" ORDER BY i.build DESC, i.created DESC, i.id"+w.limit(f.Limit), w.args...)
 	if err != nil {
 		return nil, fmt.Errorf("list images: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/internal/ledger"
 	"github.com/seed-6db18919/ingot/internal/ledger/ledgertest"
 	"github.com/seed-6db18919/ingot/reporter"
@@ -93,8 +94,65 @@ func TestImagesBearTheirLastRelease(t *testing.T) {
 		if _, found, err := l.ImageByKey(t.Context(), "ec2", "key-web"); found || err != nil {
 			t.Errorf("of another driver: %v, %v", found, err)
 		}
+		for _, ami := range []string{"ami-1", "ami-2"} { // the last one counts
+			if err := l.SavePublished(t.Context(), two, byKey.ID, builder.Image{ID: ami, Driver: "ec2", Created: time.UnixMilli(1)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		again := accept(t, l, ledger.Acceptance{Source: source(3), Old: commit(2), Builds: []ledger.NewBuild{building("web")}})[0]
+		if got := final(t, l, again); got.Image.Published != "" || got.PreviousImage == nil || got.PreviousImage.Published != "ami-2" {
+			t.Errorf("published: %+v before %+v", got.PreviousImage, got.Image)
+		}
+		if id, err := l.PublishedAs(t.Context(), byKey.ID); id != "ami-2" || err != nil {
+			t.Errorf("published as %q, %v", id, err)
+		}
+		if id, err := l.PublishedAs(t.Context(), "img-99"); id != "" || err != nil {
+			t.Errorf("what was not published is published as %q, %v", id, err)
+		}
 		if err := l.SaveImage(t.Context(), 99, byKey); !errors.Is(err, ledger.ErrNotFound) {
 			t.Errorf("an image of no build: %v, want ErrNotFound", err)
+		}
+	})
+}
+
+// What is built by hand has no build, until one of the daemon's uses it.
+func TestImageByHandBecomesABuilds(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, open func(...func(*ledger.Options)) *ledger.Ledger) {
+		l := open()
+		made := *imageOf(1, "web")
+		made.ID, made.Driver = "ami-1", "ec2"
+		only := func(when string) reporter.Image {
+			t.Helper()
+			images, err := l.Images(t.Context(), ledger.ImageFilter{})
+			if err != nil || len(images) != 1 {
+				t.Fatalf("%s: %+v, %v", when, images, err)
+			}
+			return images[0]
+		}
+		for range 2 {
+			if err := l.SaveImageByHand(t.Context(), "web", "0.9.0", made); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := only("by hand"); got.Build != ledger.ByHand || got.Repository != "" || got.Recipe != "web" || got.Version != "0.9.0" || got.Driver != "ec2" {
+			t.Errorf("by hand: %+v", got)
+		}
+		start(t, l, ledger.Workers{Build: func(context.Context, reporter.Build) (ledger.Outcome, error) {
+			return ledger.Outcome{Image: &made}, nil
+		}})
+		for _, a := range []ledger.Acceptance{{Source: source(1)}, {Source: source(2), Old: commit(1)}} {
+			a.Builds = []ledger.NewBuild{building("web")}
+			id := accept(t, l, a)[0]
+			final(t, l, id)
+			if got := only("adopted"); got.Build != 1 || got.Repository != "golden" {
+				t.Errorf("after build %d: %+v", id, got)
+			}
+		}
+		if err := l.SaveImageByHand(t.Context(), "web", "0.9.0", made); err != nil {
+			t.Fatal(err)
+		}
+		if got := only("by hand once more"); got.Build != 1 {
+			t.Errorf("the build lost its image: %+v", got)
 		}
 	})
 }

@@ -153,7 +153,7 @@ func hostileBuild(text string) reporter.Build {
 		Stages:        []reporter.Stage{{Stage: text, Name: text, State: text, Step: text, Text: text, Started: noon}},
 		Tests:         []reporter.Test{{Name: text, State: text, Message: text, Scan: &reporter.Scan{Profile: text, Failed: []reporter.Rule{{ID: text, Severity: text, Title: text}}}}},
 		PreviousTests: []reporter.Test{{Name: text, Scan: &reporter.Scan{Profile: text}}},
-		Image:         &reporter.Image{ID: "img-1", Name: text, Repository: text, Recipe: text, Version: text, Driver: text, Ref: text, OS: text, Packages: []reporter.Package{{Name: text, Version: text, Architecture: text}}},
+		Image:         &reporter.Image{ID: "img-1", Name: text, Published: text, Repository: text, Recipe: text, Version: text, Driver: text, Ref: text, OS: text, Packages: []reporter.Package{{Name: text, Version: text, Architecture: text}}},
 		PreviousImage: &reporter.Image{Packages: []reporter.Package{{Name: "x" + text, Version: text}}},
 		Failure:       &reporter.Failure{Stage: text, Name: text, Step: text, Reason: text, Hint: text, Output: text, Replay: text},
 		Started:       noon, Created: noon,

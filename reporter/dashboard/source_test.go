@@ -205,7 +205,7 @@ func webBuild() reporter.Build {
 			{Name: "http", State: "succeeded", Steps: 3, Duration: 3100 * time.Millisecond},
 		},
 		Image: &reporter.Image{
-			ID: "img-3f9a1c2b4d5e", Repository: "golden-images", Recipe: "web-server", Version: "1.4.0", Driver: "local", Ref: "/var/lib/ingot/images/img-3f9a1c2b4d5e.qcow2",
+			ID: "img-3f9a1c2b4d5e", Published: "ami-0123456789abcdef0", Repository: "golden-images", Recipe: "web-server", Version: "1.4.0", Driver: "local", Ref: "/var/lib/ingot/images/img-3f9a1c2b4d5e.qcow2",
 			Size: 612_400_000, Virtual: 8 << 30, OS: "Debian GNU/Linux 12 (bookworm)", Build: 41, Created: at(17.2),
 			Packages: packages("1.22.1-9+deb12u3", reporter.Package{Name: "libnginx-mod-http-echo", Version: "1:0.63-4", Architecture: "amd64"}),
 		},

@@ -298,6 +298,7 @@ type imageRow struct {
 	ID         string
 	Short      string
 	Name       string
+	Published  string
 	Repository string
 	Recipe     string
 	Version    string
@@ -315,6 +316,7 @@ func (h *handler) imageRow(i reporter.Image) imageRow {
 		ID:         i.ID,
 		Short:      reporter.ShortImage(i.ID),
 		Name:       reporter.Line(i.Name, 100),
+		Published:  reporter.Line(i.Published, 100),
 		Repository: reporter.Line(i.Repository, 80),
 		Recipe:     reporter.Line(i.Recipe, 80),
 		Version:    reporter.Line(i.Version, 30),

@@ -67,6 +67,9 @@ func (p *page) image(b reporter.Build) {
 		image = append(image, span{dim, "  " + reporter.Line(b.Image.Name, 100)})
 	}
 	p.entry("image", image...)
+	if b.Image.Published != "" {
+		p.entry("", span{dim, "published as "}, span{normal, reporter.Line(b.Image.Published, 100)})
+	}
 	size := []span{{normal, reporter.Bytes(b.Image.Size)}}
 	if b.PreviousImage != nil {
 		size = append(size, span{dim, "  " + reporter.SizeChange(b.PreviousImage.Size, b.Image.Size) + " against the last release"})

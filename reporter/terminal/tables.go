@@ -2,15 +2,24 @@ package terminal
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/seed-6db18919/ingot/reporter"
 )
 
+// published is the cell of what an image is published as.
+func published(i *reporter.Image) span {
+	if i == nil {
+		return span{}
+	}
+	return span{normal, reporter.ShortImage(i.Published)}
+}
+
 // BuildsTable lists builds, one a line. On a terminal, lines are cut to its width.
 func BuildsTable(builds []reporter.Build, now time.Time, o Options) string {
-	rows := [][]span{{{dim, "BUILD"}, {dim, "STATE"}, {dim, "RECIPE"}, {dim, "VERSION"}, {dim, "IMAGE"}, {dim, "TESTS"}, {dim, "TIME"}, {dim, "WHEN"}, {dim, "COMMIT"}}}
+	rows := [][]span{{{dim, "BUILD"}, {dim, "STATE"}, {dim, "RECIPE"}, {dim, "VERSION"}, {dim, "IMAGE"}, {dim, publishedTitle}, {dim, "TESTS"}, {dim, "TIME"}, {dim, "WHEN"}, {dim, "COMMIT"}}}
 	for _, b := range builds {
 		image, took := "", ""
 		if b.Image != nil {
@@ -25,18 +34,19 @@ func BuildsTable(builds []reporter.Build, now time.Time, o Options) string {
 			{bold, reporter.Line(b.Recipe, 40)},
 			{normal, reporter.Line(b.Version, 20)},
 			{normal, image},
+			published(b.Image),
 			{normal, testCount(b.Tests)},
 			{normal, took},
 			{dim, reporter.Ago(now.Sub(b.Created))},
 			{dim, strings.TrimSpace(reporter.Line(reporter.ShortCommit(b.Commit), 7) + " " + reporter.Line(b.Title, 100))},
 		})
 	}
-	return table(rows, o)
+	return table(withoutEmpty(rows), o)
 }
 
 // ImagesTable lists images, one a line. On a terminal, lines are cut to its width.
 func ImagesTable(images []reporter.Image, now time.Time, o Options) string {
-	rows := [][]span{{{dim, "IMAGE"}, {dim, "RECIPE"}, {dim, "VERSION"}, {dim, "SIZE"}, {dim, "BUILD"}, {dim, "MADE"}, {dim, "SYSTEM"}}}
+	rows := [][]span{{{dim, "IMAGE"}, {dim, publishedTitle}, {dim, "RECIPE"}, {dim, "VERSION"}, {dim, "SIZE"}, {dim, "BUILD"}, {dim, "MADE"}, {dim, "SYSTEM"}}}
 	for _, i := range images {
 		version := i.Version
 		if i.Name != "" { // name/x.y.z/n
@@ -48,6 +58,7 @@ func ImagesTable(images []reporter.Image, now time.Time, o Options) string {
 		}
 		rows = append(rows, []span{
 			{normal, reporter.Line(i.ID, 80)},
+			published(&i),
 			{bold, reporter.Line(i.Recipe, 40)},
 			{normal, reporter.Line(version, 30)},
 			{normal, reporter.Bytes(i.Size)},
@@ -56,7 +67,7 @@ func ImagesTable(images []reporter.Image, now time.Time, o Options) string {
 			{dim, reporter.Line(i.OS, 60)},
 		})
 	}
-	return table(rows, o)
+	return table(withoutEmpty(rows), o)
 }
 
 func stateStyle(s reporter.State) style {
@@ -85,6 +96,22 @@ func testCount(tests []reporter.Test) string {
 		}
 	}
 	return fmt.Sprintf("%d/%d", passed, len(tests))
+}
+
+// publishedTitle is the title of a column that is shown only where it says something:
+// most images are published nowhere.
+const publishedTitle = "PUBLISHED"
+
+// withoutEmpty drops that column where it is empty.
+func withoutEmpty(rows [][]span) [][]span {
+	at := slices.IndexFunc(rows[0], func(c span) bool { return c.text == publishedTitle })
+	if slices.ContainsFunc(rows[1:], func(row []span) bool { return row[at].text != "" }) {
+		return rows
+	}
+	for i, row := range rows {
+		rows[i] = slices.Delete(row, at, at+1)
+	}
+	return rows
 }
 
 // table aligns rows of equal length in columns.

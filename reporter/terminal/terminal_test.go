@@ -254,7 +254,9 @@ func TestSummary(t *testing.T) {
 		scan.Failed = append(scan.Failed, reporter.Rule{ID: fmt.Sprintf("rule_%d", i), Severity: "medium", Title: "A rule"})
 	}
 	scanned.Tests = append(scanned.Tests, reporter.Test{Name: "compliance-scan", State: "succeeded", Scan: scan})
-	golden(t, "summary.txt", Summary(sample(), Options{})+Summary(scanned, Options{})+Summary(failedSample(), Options{})+Summary(errored, Options{})+Summary(cancelled, Options{}))
+	published := sample()
+	published.Image.Published = "ami-0123456789abcdef0"
+	golden(t, "summary.txt", Summary(sample(), Options{})+Summary(published, Options{})+Summary(scanned, Options{})+Summary(failedSample(), Options{})+Summary(errored, Options{})+Summary(cancelled, Options{}))
 	if got := Summary(sample(), Options{Color: true}); !strings.Contains(got, "\x1b[32m✓ \x1b[0m\x1b[1mweb-server 1.4.0\x1b[0m") {
 		t.Errorf("no colours: %q", got)
 	}
@@ -265,7 +267,9 @@ func TestTables(t *testing.T) {
 	builds := []reporter.Build{waiting, sample(), failedSample()}
 	images := []reporter.Image{*sample().Image, {ID: "ami-0123456789abcdef0", Recipe: "bastion", Version: "0.2.0", Size: 1e9, Created: noon.Add(-100 * time.Hour)}}
 	now := noon.Add(41 * time.Second)
-	golden(t, "tables.txt", BuildsTable(builds, now, Options{})+"\n"+BuildsTable(builds, now, Options{TTY: true, Width: 70})+"\n"+ImagesTable(images, now, Options{}))
+	shown := BuildsTable(builds, now, Options{}) + "\n" + BuildsTable(builds, now, Options{TTY: true, Width: 70}) + "\n" + ImagesTable(images, now, Options{})
+	images[0].Published, builds[1].Image = "ami-00000000000000001", &images[0]
+	golden(t, "tables.txt", shown+"\n"+BuildsTable(builds, now, Options{})+"\n"+ImagesTable(images, now, Options{}))
 }
 
 func TestDetect(t *testing.T) {
