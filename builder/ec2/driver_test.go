@@ -13,8 +13,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
-	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
-	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/sirupsen/logrus"
 
 	"github.com/seed-6db18919/ingot/builder"
@@ -76,48 +74,6 @@ func newDriver(t *testing.T, cfg Config) *Driver {
 	return d
 }
 
-// withCurl makes an AMI of Debian 12 with a program that fetches, as the AMIs of all
-// vendors have one and the small base of the tests has not.
-func withCurl(t *testing.T, d *Driver) string {
-	t.Helper()
-	m, err := d.bring(t.Context(), start{ami: ec2test.Parents[0].ID, build: "with-curl", role: roleBuild, agent: d.cfg.Agent})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &command{machine: m}
-	sent, err := d.aws.Commands.SendCommand(t.Context(), shellCommand(m.id, "apt-get -q update && apt-get -qy install --no-install-recommends curl"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.sent = []string{aws.ToString(sent.Command.CommandId)}
-	for alive := true; alive; {
-		if alive, err = c.alive(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if err := pause(t.Context(), hurry.states); err != nil {
-			t.Fatal(err)
-		}
-	}
-	i := &instance{machine: m}
-	if err := i.stop(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	made, err := d.aws.Compute.CreateImage(t.Context(), &ec2.CreateImageInput{
-		InstanceId: aws.String(m.id), Name: aws.String("debian with curl"),
-		TagSpecifications: []types.TagSpecification{specification(types.ResourceTypeImage, d.tags("with-curl", map[string]string{tagKey: "with-curl", tagImage: "complete"}))},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := d.waitImage(t.Context(), aws.ToString(made.ImageId), "with-curl"); err != nil {
-		t.Fatal(err)
-	}
-	if err := m.terminate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return aws.ToString(made.ImageId)
-}
-
 func parentOf(text string) builder.ParentSource {
 	return builder.ParentSource{Parent: recipe.Parent{Text: text}}
 }
@@ -127,7 +83,7 @@ func TestDriverConforms(t *testing.T) {
 	c := ec2test.Start(t, ec2test.Options{Machine: machines})
 	d := newDriver(t, configOf(t, c, realAgent(t)))
 	drivertest.Run(t, drivertest.Setup{
-		Driver: d, Parent: parentOf(withCurl(t, d)), Isolation: recipe.Container,
+		Driver: d, Parent: parentOf(ec2test.Parents[0].ID), Isolation: recipe.Container,
 		Leftovers: func() []string { return running(t, c) },
 	})
 }
@@ -155,12 +111,6 @@ func jobOf(id string, commands ...string) component.Job {
 	text := "schemaVersion: 1.0\nphases:\n  - name: build\n    steps:\n      - name: Step\n        action: ExecuteBash\n        inputs:\n          commands:\n            - |\n              " +
 		strings.Join(commands, "\n              ") + "\n"
 	return component.Job{ID: id, Phases: []string{"build"}, Documents: []component.JobDocument{{Name: "case", Path: "case.yaml", Text: text}}}
-}
-
-func shellCommand(instance string, lines ...string) *ssm.SendCommandInput {
-	return &ssm.SendCommandInput{
-		DocumentName: aws.String("AWS-RunShellScript"), InstanceIds: []string{instance}, Parameters: map[string][]string{"commands": lines},
-	}
 }
 
 func TestMain(m *testing.M) { os.Exit(ec2test.Main(m)) }

@@ -67,7 +67,7 @@ func TestFaultsLeaveOneImageOrNone(t *testing.T) {
 	machines := ec2test.ContainerMachines(t)
 	c := ec2test.Start(t, ec2test.Options{Machine: machines})
 	d := newDriver(t, configOf(t, c, realAgent(t)))
-	ami := withCurl(t, d)
+	ami := ec2test.Parents[0].ID
 
 	lost := func(service, operation string) []*ec2test.Fault {
 		return []*ec2test.Fault{{Service: service, Operation: operation, Times: 1, Effect: ec2test.LoseAnswer()}}
@@ -128,7 +128,7 @@ func TestInstanceThatDiesIsNobodysFault(t *testing.T) {
 	machines := ec2test.ContainerMachines(t)
 	c := ec2test.Start(t, ec2test.Options{Machine: machines})
 	d := newDriver(t, configOf(t, c, realAgent(t)))
-	ami := withCurl(t, d)
+	ami := ec2test.Parents[0].ID
 	inst, err := d.Launch(t.Context(), builder.LaunchSpec{Build: "dies", Base: builder.Base{Ref: ami}})
 	if err != nil {
 		t.Fatal(err)

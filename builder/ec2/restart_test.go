@@ -115,7 +115,7 @@ func TestKilledAnywhereABuildGoesOn(t *testing.T) {
 	machines := ec2test.ContainerMachines(t)
 	c := ec2test.Start(t, ec2test.Options{Machine: machines})
 	cfg := configOf(t, c, realAgent(t))
-	ami := withCurl(t, newDriver(t, cfg))
+	ami := ec2test.Parents[0].ID
 	for _, point := range []string{"launched", "after one", "in two", "after two", "cleaned", "left", "image"} {
 		t.Run(point, func(t *testing.T) {
 			build := "killed-" + strings.ReplaceAll(point, " ", "-")

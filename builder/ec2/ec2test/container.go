@@ -25,13 +25,14 @@ import (
 )
 
 // ContainerMachines are real systems: each a container over a disk of its own, which
-// begins as Debian 12 or as the image that was made of another. Commands run in it as
+// begins as Debian 12 with curl, as the AMIs of all vendors have a program that fetches,
+// or as the image that was made of another. Commands run in it as
 // root, with a boot ID that is another after each restart (nspawn sees to that). It
 // shares the host's network, so that an address of the loopback is the same inside;
 // services do not run. It is called before Start, so that its disks outlast the Cloud.
 func ContainerMachines(t testing.TB) func(Launch) Machine {
 	t.Helper()
-	disks := &diskSet{t: t, dir: t.TempDir(), base: disktest.Debian12(t), images: map[string]string{}}
+	disks := &diskSet{t: t, dir: t.TempDir(), base: fetching(t), images: map[string]string{}}
 	return func(l Launch) Machine {
 		dir := filepath.Join(disks.dir, l.Instance)
 		return &containerMachine{
@@ -48,6 +49,36 @@ type diskSet struct {
 
 	mu     sync.Mutex
 	images map[string]string // by AMI
+}
+
+// fetching is Debian 12 with curl.
+func fetching(t testing.TB) string {
+	t.Helper()
+	base := disktest.Debian12(t)
+	name := strings.TrimSuffix(filepath.Base(base), ".qcow2") + "-curl"
+	return disktest.Once(t, name, func(ctx context.Context, path string) (err error) {
+		dir := t.TempDir()
+		m := &containerMachine{launch: Launch{Instance: name}, dir: dir, disk: path + ".new", agent: filepath.Join(dir, "agent"), waiting: map[string]chan<- int{}}
+		if err := overlay(ctx, filepath.Base(base), m.disk, 0); err != nil { // beside it, wherever the folder lies
+			return err
+		}
+		defer func() {
+			if err = errors.Join(err, m.Stop(context.WithoutCancel(ctx))); err != nil {
+				err = errors.Join(err, os.Remove(m.disk))
+			}
+		}()
+		if err := m.Start(ctx); err != nil {
+			return err
+		}
+		out, err := m.Run(ctx, Script{Commands: []string{"set -e", "apt-get -q update", "apt-get -qy install --no-install-recommends curl", "apt-get clean", "rm -rf /var/lib/apt/lists/*"}})
+		if err == nil && out.Exit != 0 {
+			err = fmt.Errorf("install curl: exit status %d\n%s%s", out.Exit, out.Stdout, out.Stderr)
+		}
+		if err = errors.Join(err, m.Stop(ctx)); err != nil {
+			return err
+		}
+		return os.Rename(m.disk, path)
+	})
 }
 
 // of is the disk that an AMI has.

@@ -27,8 +27,17 @@ const making = 15 * time.Minute
 
 func base(t testing.TB, alias string) string {
 	t.Helper()
-	dir := cacheDir(t)
-	path := filepath.Join(dir, alias+"-"+disk.DebianVersion+".qcow2")
+	return Once(t, alias+"-"+disk.DebianVersion, func(ctx context.Context, path string) error {
+		return disk.Debian(ctx, disk.DebianSpec{Suite: alias}, path, func(line string) { t.Log(line) })
+	})
+}
+
+// Once returns the path of a read-only qcow2 disk that is made once and kept beside the
+// bases under a name, which says all that it is made of. Of a disk that could not be
+// made nothing may be left at the path.
+func Once(t testing.TB, name string, made func(ctx context.Context, path string) error) string {
+	t.Helper()
+	path := filepath.Join(cacheDir(t), name+".qcow2")
 	unlock := lock(t, path+".lock")
 	defer unlock()
 	if _, err := os.Stat(path); err == nil {
@@ -37,8 +46,8 @@ func base(t testing.TB, alias string) string {
 	ctx, cancel := context.WithTimeout(t.Context(), making)
 	defer cancel()
 	t.Logf("making %s, once", path)
-	if err := disk.Debian(ctx, disk.DebianSpec{Suite: alias}, path, func(line string) { t.Log(line) }); err != nil {
-		t.Fatalf("make the base disk %s: %v", alias, err)
+	if err := made(ctx, path); err != nil {
+		t.Fatalf("make the disk %s: %v", name, err)
 	}
 	if err := os.Chmod(path, 0o444); err != nil {
 		t.Fatal(err)
