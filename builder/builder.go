@@ -101,6 +101,14 @@ type Instance interface {
 	Close(ctx context.Context) error
 }
 
+// Lasting is an Instance or a Guest that outlives its process: Launch or Boot for the
+// same build, in the next one, finds it and goes on with it. It is not closed when the
+// build goes on there. All others end with their process.
+type Lasting interface {
+	// Leave lets go of it as it is; Close does nothing any more.
+	Leave()
+}
+
 // BootSpec asks for an instance of a finished image.
 type BootSpec struct {
 	Build string

@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"context"
 	"errors"
 	"fmt"
 )
@@ -52,6 +53,13 @@ func (e *Error) Error() string {
 }
 
 func (e *Error) Unwrap() error { return e.Err }
+
+// ErrGoesOn, in the cause of a context's end, says that the build does not end with it:
+// the next process that runs the build takes it up where it stands.
+var ErrGoesOn = errors.New("it is taken up again")
+
+// GoesOn reports whether ctx has ended, and what it was for goes on in another process.
+func GoesOn(ctx context.Context) bool { return errors.Is(context.Cause(ctx), ErrGoesOn) }
 
 // FaultOf tells who has to act on err.
 func FaultOf(err error) Fault {

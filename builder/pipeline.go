@@ -203,7 +203,7 @@ func (p *pipeline) build(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, p.close(ctx, StageLaunch, inst.Close)) }()
+	defer func() { err = errors.Join(err, p.close(ctx, StageLaunch, inst)) }()
 
 	if err := p.layers(ctx, inst); err != nil {
 		return err
@@ -370,7 +370,7 @@ func (p *pipeline) test(ctx context.Context) error {
 func (p *pipeline) testInGuest(ctx context.Context) (err error) {
 	guest, err := p.boot(ctx)
 	if guest != nil {
-		defer func() { err = errors.Join(err, p.close(ctx, StageBoot, guest.Close)) }()
+		defer func() { err = errors.Join(err, p.close(ctx, StageBoot, guest)) }()
 	}
 	if err != nil {
 		return err
@@ -466,11 +466,16 @@ func (p *pipeline) tests(ctx context.Context, guest Guest) error {
 	return first
 }
 
-// close gives an instance back even when the build's own context has ended.
-func (p *pipeline) close(ctx context.Context, stage Stage, giveBack func(context.Context) error) error {
+// close gives an instance back even when the build's own context has ended, unless
+// the build goes on with it in another process.
+func (p *pipeline) close(ctx context.Context, stage Stage, on interface{ Close(context.Context) error }) error {
+	if lasting, ok := on.(Lasting); ok && GoesOn(ctx) {
+		lasting.Leave()
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
-	if err := giveBack(ctx); err != nil {
+	if err := on.Close(ctx); err != nil {
 		return inStage(err, stage, "", "the instance could not be taken down completely")
 	}
 	return nil

@@ -318,3 +318,45 @@ func TestFailedPreparationIsTheAuthors(t *testing.T) {
 		t.Errorf("left alive: %v", live)
 	}
 }
+
+// lasting is a driver whose instances outlive their process.
+type lasting struct{ *buildertest.Driver }
+
+type lastingInstance struct{ builder.Instance }
+
+func (lastingInstance) Leave() {}
+
+func (d lasting) Launch(ctx context.Context, spec builder.LaunchSpec) (builder.Instance, error) {
+	i, err := d.Driver.Launch(ctx, spec)
+	return lastingInstance{i}, err
+}
+
+// An instance that outlives its process is left when the build goes on in another one,
+// and only then.
+func TestLastingInstancesAreLeft(t *testing.T) {
+	for _, k := range []struct {
+		cause  error
+		lasts  bool
+		closed bool
+	}{
+		{fmt.Errorf("an upgrade: %w", builder.ErrGoesOn), true, false},
+		{fmt.Errorf("an upgrade: %w", builder.ErrGoesOn), false, true},
+		{errors.New("cancelled"), true, true},
+	} {
+		fake := buildertest.New()
+		fake.Hang = "nginx"
+		var driver builder.Driver = fake
+		if k.lasts {
+			driver = lasting{fake}
+		}
+		ctx, stop := context.WithCancelCause(t.Context())
+		_, err := builder.New(driver, remembered{}).Build(ctx, builder.Request{Build: "1", Recipe: sample(t)}, func(e builder.Event) {
+			if e.Stage == builder.StageBuild {
+				stop(k.cause)
+			}
+		})
+		if !errors.Is(err, k.cause) || (len(fake.Live()) == 0) != k.closed {
+			t.Errorf("%+v: %v, alive %v", k, err, fake.Live())
+		}
+	}
+}

@@ -13,7 +13,10 @@ type guest struct {
 	closed bool
 }
 
-var _ builder.Guest = (*guest)(nil)
+var (
+	_ builder.Guest   = (*guest)(nil)
+	_ builder.Lasting = (*guest)(nil)
+)
 
 // Boot implements builder.Driver. An instance that was not reached is of no further
 // use: a new try gets a new one.
@@ -25,6 +28,9 @@ func (d *Driver) Boot(ctx context.Context, spec builder.BootSpec) (builder.Guest
 	g := &guest{machine: m}
 	if spec.Prepare != nil {
 		if err := g.prepare(ctx, spec.Prepare); err != nil {
+			if builder.GoesOn(ctx) {
+				return nil, err
+			}
 			closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestLimit)
 			defer cancel()
 			if closeErr := g.Close(closing); closeErr != nil {
@@ -90,3 +96,6 @@ func (g *guest) Close(ctx context.Context) error {
 	g.closed = true
 	return g.terminate(ctx)
 }
+
+// Leave implements builder.Lasting.
+func (g *guest) Leave() { g.closed = true }

@@ -31,7 +31,10 @@ type instance struct {
 	closed bool
 }
 
-var _ builder.Instance = (*instance)(nil)
+var (
+	_ builder.Instance = (*instance)(nil)
+	_ builder.Lasting  = (*instance)(nil)
+)
 
 // Launch implements builder.Driver. A build that an earlier process began goes on
 // with the instance that it has.
@@ -233,6 +236,9 @@ func (i *instance) Close(ctx context.Context) error {
 	i.closed = true
 	return i.terminate(ctx)
 }
+
+// Leave implements builder.Lasting.
+func (i *instance) Leave() { i.closed = true }
 
 // tag puts tags on things that are there.
 func (d *Driver) tag(ctx context.Context, tags map[string]string, ids ...string) error {

@@ -74,6 +74,9 @@ func (d *Driver) bring(ctx context.Context, s start) (*machine, error) {
 		return m, nil // there is no agent on it any more, and it may be stopped
 	}
 	if err := m.waitOnline(ctx); err != nil {
+		if builder.GoesOn(ctx) {
+			return nil, err
+		}
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
 		return nil, errors.Join(err, m.terminate(stop))

@@ -375,9 +375,10 @@ func (c *command) complaint(ctx context.Context, id string) (string, error) {
 	return clip(strings.ToValidUTF8(text, "\ufffd")), nil
 }
 
-// cancelOn stops what still runs on the instance when the build's context has ended.
+// cancelOn stops what still runs on the instance when the build's context has ended,
+// unless the next process is to hear it out.
 func (c *command) cancelOn(ctx context.Context) {
-	if ctx.Err() == nil {
+	if ctx.Err() == nil || builder.GoesOn(ctx) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)

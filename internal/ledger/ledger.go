@@ -33,6 +33,8 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/sirupsen/logrus"
 	logrusslog "github.com/sirupsen/logrus/hooks/slog"
+
+	"github.com/seed-6db18919/ingot/builder"
 )
 
 var (
@@ -48,14 +50,14 @@ var (
 
 	// ErrStopping is the cause of a build's context when the daemon stops: the
 	// build goes back to the queue.
-	ErrStopping = errors.New("the daemon is stopping")
+	ErrStopping = fmt.Errorf("the daemon is stopping: %w", builder.ErrGoesOn)
 
 	// ErrCancelled is the cause of a build's context when somebody cancelled it.
 	ErrCancelled = errors.New("the build was cancelled")
 
 	// ErrLost is the cause of a build's context when its lease lapsed, so that
 	// another daemon may have taken it. What it still does is not recorded.
-	ErrLost = errors.New("the build was given to another worker")
+	ErrLost = fmt.Errorf("the build was given to another worker: %w", builder.ErrGoesOn)
 )
 
 // Options says where the ledger is and how patient it is. Times that are zero
