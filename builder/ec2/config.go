@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"regexp"
 	"strings"
 	"time"
@@ -53,9 +52,10 @@ type Services struct {
 
 // Connect makes Services of a configuration of the SDK. Throttling is met with the
 // SDK's adaptive mode, which slows down all calls of a service before the next is refused.
-func Connect(cfg aws.Config) Services { return connect(cfg, retry.DefaultMaxBackoff) }
+// A request that stands still for a minute is given up and made again.
+func Connect(cfg aws.Config) Services { return connect(cfg, retry.DefaultMaxBackoff, patience) }
 
-func connect(cfg aws.Config, backoff time.Duration) Services {
+func connect(cfg aws.Config, backoff, quiet time.Duration) Services {
 	cfg.Retryer = func() aws.Retryer {
 		return retryer{retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
 			o.StandardOptions = append(o.StandardOptions, func(o *retry.StandardOptions) {
@@ -65,9 +65,7 @@ func connect(cfg aws.Config, backoff time.Duration) Services {
 			})
 		})}
 	}
-	if cfg.HTTPClient == nil {
-		cfg.HTTPClient = &http.Client{Timeout: time.Minute}
-	}
+	cfg.HTTPClient = bounded(cfg.HTTPClient, quiet)
 	path := cfg.BaseEndpoint != nil // a store that is not S3 knows no bucket by host name
 	objects := s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = path })
 	return Services{

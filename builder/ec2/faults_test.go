@@ -72,6 +72,11 @@ func TestFaultsLeaveOneImageOrNone(t *testing.T) {
 	lost := func(service, operation string) []*ec2test.Fault {
 		return []*ec2test.Fault{{Service: service, Operation: operation, Times: 1, Effect: ec2test.LoseAnswer()}}
 	}
+	hanging := func(service, operation, where string) []*ec2test.Fault {
+		return []*ec2test.Fault{{Service: service, Operation: operation, Times: 1, Effect: ec2test.Hang(), Where: func(r *ec2test.Request) bool {
+			return strings.Contains(r.Path, where)
+		}}}
+	}
 	for _, k := range []struct {
 		name   string
 		faults []*ec2test.Fault
@@ -88,6 +93,16 @@ func TestFaultsLeaveOneImageOrNone(t *testing.T) {
 		{"lost answer SendCommand", lost("ssm", "SendCommand"), "", 0},
 		{"lost answer PutObject", lost("s3", "PutObject"), "", 0},
 		{"lost answer DeleteObjects", lost("s3", "DeleteObjects"), "", 0},
+		{"hanging RunInstances", hanging("ec2", "RunInstances", ""), "", 0},
+		{"hanging CreateImage", hanging("ec2", "CreateImage", ""), "", 0},
+		{"hanging SendCommand", hanging("ssm", "SendCommand", ""), "", 0},
+		{"hanging GetCommandInvocation", append(hanging("ssm", "GetCommandInvocation", ""), &ec2test.Fault{ // it is asked after a command failed
+			Service: "s3", Operation: "GetObject", Where: func(r *ec2test.Request) bool { return strings.Contains(r.Path, "/agents/") },
+			Times: 1, Effect: ec2test.Refuse(http.StatusForbidden, "AccessDenied"),
+		}), "", 0},
+		{"hanging PutObject", hanging("s3", "PutObject", "/builds/"), "", 0},
+		{"hanging GetObject", hanging("s3", "GetObject", "/inbox/"), "", 0},
+		{"hanging ListObjectsV2", hanging("s3", "ListObjectsV2", ""), "", 0},
 		{"no capacity of the first type", []*ec2test.Fault{{Service: "ec2", Operation: "RunInstances", Times: 1, Effect: ec2test.NoCapacity()}}, "", 0},
 		{"no capacity at all", []*ec2test.Fault{{Service: "ec2", Operation: "RunInstances", Effect: ec2test.NoCapacity()}}, "no capacity", builder.Transient},
 		{"not allowed", []*ec2test.Fault{{Service: "ec2", Operation: "CreateImage", Effect: ec2test.Refuse(http.StatusForbidden, "UnauthorizedOperation")}}, "the image could not be made", builder.Internal},
