@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -179,12 +180,14 @@ func TestHardenedTwice(t *testing.T) {
 }
 
 // TestLevels builds an image without hardening, and with that of each level. All
-// boot, and the scanner gives each a better score than the one before. It prints the
-// table of docs/hardening.md.
+// boot, and the scanner gives each a better score than the one before. What fails
+// after High is what docs/hardening.md gives reasons for. It prints the table of
+// that page.
 func TestLevels(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and scans four images")
 	}
+	reasons := explained(t)
 	w := newWorkbench(t)
 	const tests = "- component: simple-boot-test-linux\n- component: compliance-scan\n"
 	rows := []string{"| image | score | rules passed, of those that apply |", "|---|---|---|"}
@@ -214,6 +217,14 @@ func TestLevels(t *testing.T) {
 	}
 	for _, rule := range below.Failed {
 		t.Logf("still failed: %s %s: %s", rule.Severity, rule.ID, rule.Title)
+		if !slices.ContainsFunc(reasons, func(pattern string) bool { return matches(pattern, rule) }) {
+			t.Errorf("%s fails after High, and %s does not say why", rule.ID, page)
+		}
+	}
+	for _, pattern := range reasons {
+		if !slices.ContainsFunc(below.Failed, func(rule builder.Rule) bool { return matches(pattern, rule) }) {
+			t.Errorf("%s says why %s fails after High, and it does not", page, pattern)
+		}
 	}
 	fmt.Println(strings.Join(rows, "\n"))
 }
@@ -231,4 +242,46 @@ func worse(before, now *builder.Scan) []string {
 		}
 	}
 	return ids
+}
+
+const page = "docs/hardening.md"
+
+// explained lists the rules for which the page says why they fail after High: the
+// first column of its last table, without what belongs to another profile. A rule may
+// be a pattern, as for path.Match.
+func explained(t *testing.T) []string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("../../..", page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, found := strings.Cut(string(text), "| rules | why |\n")
+	if !found {
+		t.Fatalf("%s has no table of rules and reasons", page)
+	}
+	var patterns []string
+	for line := range strings.Lines(table) {
+		row, inside := strings.CutPrefix(line, "| ")
+		if !inside && !strings.HasPrefix(line, "|--") {
+			break
+		}
+		rules, _, _ := strings.Cut(row, " | ")
+		if strings.Contains(rules, "(profile ") {
+			continue
+		}
+		for rule := range strings.SplitSeq(rules, ", ") {
+			if name, quoted := strings.CutPrefix(rule, "`"); quoted {
+				patterns = append(patterns, strings.TrimSuffix(name, "`"))
+			}
+		}
+	}
+	if len(patterns) == 0 {
+		t.Fatalf("%s gives no reasons", page)
+	}
+	return patterns
+}
+
+func matches(pattern string, rule builder.Rule) bool {
+	matched, err := path.Match(pattern, rule.ID)
+	return matched && err == nil
 }
