@@ -141,6 +141,9 @@ func (s *Spec) args(fw firmwareFiles) ([]string, error) {
 		"-device", "virtserialport,chardev=agent,id=" + agentPortID + ",name=" + AgentPort,
 		"-object", "rng-builtin,id=rng", "-device", "virtio-rng-pci,rng=rng",
 	}
+	if s.Accel == TCG {
+		args = append(args, "-chardev", fmt.Sprintf("socket,id=debug,fd=%d", debugFD), "-gdb", "chardev:debug")
+	}
 	args = append(args, s.Network.args()...)
 	args = append(args, fw.args()...)
 	disks := append([]Disk{{Path: s.Disk, Format: "qcow2"}}, s.ExtraDisks...)

@@ -47,16 +47,18 @@ const quitGrace = 5 * time.Second
 // Machine is a running virtual machine. Its methods may be called by any number of
 // goroutines. It lives until Close or Shutdown, or until it powers itself off.
 type Machine struct {
-	log     logrus.FieldLogger
-	cmd     *exec.Cmd
-	wires   *wires
-	qmp     *qmp
-	console *console
-	stderr  *tailBuffer
-	state   *state
-	exited  chan struct{} // closed when nothing of the machine is left
-	closing sync.Once
-	life    context.Context // ends when the machine fails or exits, with the reason as its cause
+	log      logrus.FieldLogger
+	cmd      *exec.Cmd
+	wires    *wires
+	qmp      *qmp
+	tlb      *tlbGrower
+	console  *console
+	emulated bool // by QEMU, instruction for instruction
+	stderr   *tailBuffer
+	state    *state
+	exited   chan struct{} // closed when nothing of the machine is left
+	closing  sync.Once
+	life     context.Context // ends when the machine fails or exits, with the reason as its cause
 }
 
 // Start starts a machine and returns when QEMU runs; the guest has only begun to
@@ -74,11 +76,12 @@ func Start(ctx context.Context, spec Spec) (*Machine, error) {
 	}
 	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	m := &Machine{
-		log:    spec.Log,
-		stderr: newTailBuffer(8 << 10),
-		state:  newState(end),
-		exited: make(chan struct{}),
-		life:   life,
+		log:      spec.Log,
+		emulated: spec.Accel == TCG,
+		stderr:   newTailBuffer(8 << 10),
+		state:    newState(end),
+		exited:   make(chan struct{}),
+		life:     life,
 	}
 	if err := m.launch(spec); err != nil {
 		return nil, err

@@ -34,6 +34,7 @@ func (m *Machine) launch(spec Spec) error {
 	}
 	m.console = newConsole(m.wires.serial, log, m.state)
 	m.qmp = newQMP(m.wires.qmp, m.event)
+	m.tlb = newTLBGrower(m.wires.debug)
 	m.cmd = exec.Command(program, args...)
 	m.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, spec.Env...)
 	m.cmd.Dir = spec.Dir
@@ -66,6 +67,9 @@ func (m *Machine) own(started chan<- error) {
 		var readers sync.WaitGroup // they end with QEMU's side of their sockets
 		readers.Go(m.console.run)
 		readers.Go(m.qmp.run)
+		if m.emulated {
+			readers.Go(m.growTLB)
+		}
 		err = m.cmd.Wait()
 		readers.Wait()
 	}
@@ -98,12 +102,25 @@ func (m *Machine) event(e qmpEvent) {
 	switch e.Event {
 	case "RESET":
 		m.state.restarted()
+		m.tlb.restarted()
 	case "SHUTDOWN":
 		m.state.update(func(s *status) { s.offReason = e.Data.Reason })
 	case "VSERPORT_CHANGE":
 		if e.Data.ID == agentPortID {
 			m.state.update(func(s *status) { s.agent = e.Data.Open })
 		}
+	}
+}
+
+// growTLB makes the first seconds of an emulated machine shorter.
+func (m *Machine) growTLB() {
+	err := m.tlb.run(m.life)
+	if err == nil {
+		return
+	}
+	m.log.WithError(err).Warn("guest: the machine starts more slowly than it could")
+	if err := m.qmp.execute(m.life, "cont"); err != nil && !errors.Is(err, errHungUp) && m.life.Err() == nil {
+		m.log.WithError(err).Error("guest: the machine may stand still")
 	}
 }
 

@@ -14,16 +14,17 @@ import (
 const (
 	serialFD = 3 + iota
 	qmpFD
+	debugFD
 	agentFD
 )
 
-// wires connect us with QEMU. Serial console and control channel are socket pairs,
-// which need no name and which nobody else can open. The agent's port is a
+// wires connect us with QEMU. Serial console, control channel and debugger are socket
+// pairs, which need no name and which nobody else can open. The agent's port is a
 // listening socket in the machine's folder, because clients come and go.
 type wires struct {
-	dir         *os.File
-	serial, qmp net.Conn
-	far         []*os.File // QEMU's ends, in the order of their numbers
+	dir                *os.File
+	serial, qmp, debug net.Conn
+	far                []*os.File // QEMU's ends, in the order of their numbers
 }
 
 func newWires(dir string) (_ *wires, err error) {
@@ -36,7 +37,7 @@ func newWires(dir string) (_ *wires, err error) {
 	if w.dir, err = os.Open(dir); err != nil {
 		return nil, err
 	}
-	for _, near := range []*net.Conn{&w.serial, &w.qmp} {
+	for _, near := range []*net.Conn{&w.serial, &w.qmp, &w.debug} {
 		var far *os.File
 		if *near, far, err = pair(); err != nil {
 			return nil, err
@@ -64,9 +65,11 @@ func (w *wires) closeFar() error {
 // closeNear closes our ends and removes the socket's name.
 func (w *wires) closeNear() error {
 	var errs []error
-	for _, c := range []net.Conn{w.serial, w.qmp} {
+	for _, c := range []net.Conn{w.serial, w.qmp, w.debug} {
 		if c != nil {
-			errs = append(errs, c.Close())
+			if err := c.Close(); !errors.Is(err, net.ErrClosed) {
+				errs = append(errs, err)
+			}
 		}
 	}
 	if w.dir != nil {

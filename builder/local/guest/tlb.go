@@ -1,0 +1,178 @@
+package guest
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"syscall"
+	"time"
+)
+
+// QEMU's software emulation looks addresses up in a table (TLB) that starts with 64
+// entries and may only grow when it is flushed. Operating systems flush it all the
+// time; a kernel that unpacks itself does not do so once, runs through tens of
+// megabytes, and misses on nearly every access: two of the five seconds that this
+// takes. A watchpoint that lies across two pages has the table flushed when it is
+// set, and a debugger can set one; where it lies does not matter.
+
+const (
+	// tlbEvery is the time between two flushes: enough to fill the table, so that it doubles.
+	tlbEvery = 50 * time.Millisecond
+	// tlbLimit bounds how long a machine is looked after from its start, or restart: one
+	// that waits in its boot loader is not held up for ever.
+	tlbLimit = 30 * time.Second
+
+	tlbWatchpoint  = "2,7ffffffffffe,4"
+	registerRIP    = "p10"
+	kernelAddress  = 0xffff_8000_0000_0000 // and above: the kernel has unpacked itself
+	maxDebugPacket = 16 << 10              // bytes of an answer
+)
+
+// tlbGrower has the table of an emulated machine grow until its kernel runs.
+type tlbGrower struct {
+	conn    net.Conn // to QEMU's GDB server
+	answers *bufio.Reader
+	again   chan struct{} // has an element when the machine has started or restarted
+}
+
+func newTLBGrower(conn net.Conn) *tlbGrower {
+	g := &tlbGrower{conn: conn, answers: bufio.NewReader(conn), again: make(chan struct{}, 1)}
+	g.restarted()
+	return g
+}
+
+// restarted says that a kernel will unpack itself once more. It does not block.
+func (g *tlbGrower) restarted() {
+	select {
+	case g.again <- struct{}{}:
+	default:
+	}
+}
+
+// run looks after the machine until ctx ends or QEMU hangs up, which is no error. After
+// an error the machine is only as slow as it was before, but may stand still: the
+// caller has it go on by other means.
+func (g *tlbGrower) run(ctx context.Context) error {
+	defer context.AfterFunc(ctx, func() { g.conn.Close() })()
+	first := true
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-g.again:
+		}
+		err := g.grow(ctx, first)
+		if ctx.Err() != nil || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("QEMU's GDB server: %w", err)
+		}
+		first = false
+	}
+}
+
+// grow flushes until the kernel runs. first is true as long as nothing was said to
+// the server: whether the machine runs already is not known then.
+func (g *tlbGrower) grow(ctx context.Context, first bool) error {
+	limit := time.NewTimer(tlbLimit)
+	defer limit.Stop()
+	tick := time.NewTicker(tlbEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-limit.C:
+			return nil
+		case <-tick.C:
+		}
+		kernel, err := g.flush(first)
+		if kernel || err != nil {
+			return err
+		}
+		first = false
+	}
+}
+
+// flush stops the machine, has its table flushed, and lets it go on. kernel tells
+// where the first processor was.
+func (g *tlbGrower) flush(first bool) (kernel bool, err error) {
+	// Any byte stops a machine that runs. In the beginning it may not run yet, and then
+	// the question is answered: in both cases with one packet.
+	stop := "\x03"
+	if first {
+		stop = packet("?")
+	}
+	if _, err := g.conn.Write([]byte(stop)); err != nil {
+		return false, err
+	}
+	if _, err := g.answer(); err != nil {
+		return false, err
+	}
+	for _, command := range []string{"Z" + tlbWatchpoint, "z" + tlbWatchpoint} {
+		said, err := g.ask(command)
+		if err != nil {
+			return false, err
+		}
+		if said != "OK" {
+			return false, fmt.Errorf("%s was answered by %q", command, said)
+		}
+	}
+	said, err := g.ask(registerRIP)
+	if err != nil {
+		return false, err
+	}
+	at, err := hex.DecodeString(said)
+	if err != nil || len(at) != 8 {
+		return false, fmt.Errorf("the instruction pointer is %q", said)
+	}
+	_, err = g.conn.Write([]byte(packet("c")))
+	return binary.LittleEndian.Uint64(at) >= kernelAddress, err
+}
+
+func (g *tlbGrower) ask(command string) (string, error) {
+	if _, err := g.conn.Write([]byte(packet(command))); err != nil {
+		return "", err
+	}
+	return g.answer()
+}
+
+// answer reads the next packet and acknowledges it.
+func (g *tlbGrower) answer() (string, error) {
+	if _, err := g.answers.ReadSlice('$'); err != nil { // acknowledgements of ours come before
+		return "", err
+	}
+	var text []byte
+	for {
+		c, err := g.answers.ReadByte()
+		if err != nil {
+			return "", err
+		}
+		if c == '#' {
+			break
+		}
+		if text = append(text, c); len(text) > maxDebugPacket {
+			return "", errors.New("an answer does not end")
+		}
+	}
+	if _, err := g.answers.Discard(2); err != nil { // the sum: nothing is lost between two processes
+		return "", err
+	}
+	_, err := g.conn.Write([]byte("+"))
+	return string(text), err
+}
+
+// packet frames a command of the GDB remote serial protocol.
+func packet(command string) string {
+	var sum byte
+	for _, c := range []byte(command) {
+		sum += c
+	}
+	return fmt.Sprintf("$%s#%02x", command, sum)
+}
