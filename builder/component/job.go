@@ -7,7 +7,8 @@ import "time"
 type Job struct {
 	ID         string        `json:"id"` // execution id; names the run's log folder and its saved state
 	Documents  []JobDocument `json:"documents"`
-	Phases     []string      `json:"phases"` // which phases run; empty: all
+	Command    []string      `json:"command,omitempty"` // instead of documents: a program and its arguments, see Result.Exit
+	Phases     []string      `json:"phases"`            // which phases run; empty: all
 	WorkingDir string        `json:"workingDir,omitempty"`
 	LogDir     string        `json:"logDir,omitempty"`   // where TOE_… folders are made
 	StateDir   string        `json:"stateDir,omitempty"` // where state survives a reboot
@@ -72,6 +73,7 @@ type Result struct {
 	Reboot    bool             `json:"reboot,omitempty"`
 	Failure   *Failure         `json:"failure,omitempty"` // the first failed step
 	Documents []DocumentResult `json:"documents"`
+	Exit      *int             `json:"exit,omitempty"` // of Job.Command: its status as a shell gives it; nil: the engine knows no commands
 }
 
 // DocumentResult is how one document ended.

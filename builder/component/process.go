@@ -81,7 +81,7 @@ func (p program) run(ctx context.Context) (status int, held bool, err error) {
 		if exit.ExitCode() >= 0 {
 			return exit.ExitCode(), held, nil
 		}
-		return 0, held, fmt.Errorf("%s", exit.ProcessState)
+		return 0, held, &signalError{signalOf(exit.ProcessState), exit.ProcessState}
 	}
 	return 0, held, err
 }

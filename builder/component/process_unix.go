@@ -30,3 +30,11 @@ func (t *processTree) kill(root *os.Process) {
 }
 
 func (*processTree) release() {}
+
+// signalOf is the number of the signal that ended a program.
+func signalOf(state *os.ProcessState) int {
+	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return int(status.Signal())
+	}
+	return 0
+}

@@ -104,6 +104,9 @@ func (t *processTree) active() uint32 {
 // release forgets the job; what still runs in it goes on.
 func (t *processTree) release() { closeHandle(t.job) }
 
+// signalOf: there are no signals.
+func signalOf(*os.ProcessState) int { return 0 }
+
 func closeHandle(h windows.Handle) {
 	// Only a handle that is not one cannot be closed.
 	_ = windows.CloseHandle(h)

@@ -72,6 +72,9 @@ func (r *engine) run(ctx context.Context) (Result, error) {
 	if !legalID.MatchString(r.job.ID) {
 		return Result{}, badID(r.job)
 	}
+	if len(r.job.Command) > 0 {
+		return r.command(ctx)
+	}
 	if failure := r.parse(); failure != nil {
 		return Result{Status: Failed, Failure: failure, Documents: []DocumentResult{}}, nil
 	}
