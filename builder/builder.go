@@ -42,8 +42,11 @@ type Driver interface {
 	// Image returns a finished image by its build key.
 	Image(ctx context.Context, key string) (Image, bool, error)
 
-	// Sweep removes what builds that no live process owns have left behind.
+	// Sweep removes what builds that no live process owns have left behind. What is
+	// kept stays for its time.
 	Sweep(ctx context.Context) (removed []string, err error)
+
+	Keeper
 }
 
 // ParentSource is a parent with what the driver needs to get at its bytes.
@@ -97,6 +100,10 @@ type Instance interface {
 	// Snapshot makes the image of that build key, with its inventory. The instance
 	// is of no use afterwards.
 	Snapshot(ctx context.Context, key string, inventory Inventory) (Image, error)
+	// Retain ends the use of the instance in the place of Close, and has it kept as it
+	// is. What it returns has the driver's own part filled in. After an error the
+	// instance has to be closed.
+	Retain(ctx context.Context, kept Kept) (Kept, error)
 	// Close gives everything back. It is safe to call twice, and after any error.
 	Close(ctx context.Context) error
 }
@@ -135,6 +142,8 @@ type Guest interface {
 	Run(ctx context.Context, job component.Job, emit func(component.Event)) (component.Result, error)
 	// Console is the serial console's text so far, capped at its end.
 	Console() string
+	// Retain is that of an Instance.
+	Retain(ctx context.Context, kept Kept) (Kept, error)
 	Close(ctx context.Context) error
 }
 

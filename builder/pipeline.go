@@ -32,6 +32,10 @@ type Request struct {
 	Isolation recipe.Isolation // overrides the recipe's where it is not empty
 
 	Publisher Publisher // to where the recipe wants its image published; nil: there is none
+
+	// KeepFor is how long the instance stays on which the author's documents failed;
+	// 0: it is given back.
+	KeepFor time.Duration
 }
 
 // Result is what a build made. It is also filled, as far as it got, beside an error.
@@ -43,7 +47,8 @@ type Result struct {
 	Published   *Image // the same image as one of another driver, if the recipe asks for it
 	Tests       []TestResult
 	TestsReused bool
-	Tested      bool // all tests have run, or were reused
+	Tested      bool  // all tests have run, or were reused
+	Kept        *Kept // the instance on which it failed, if that has stayed
 }
 
 // Passed reports whether there is an image and every test of it went well.
@@ -203,7 +208,7 @@ func (p *pipeline) build(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, p.close(ctx, StageLaunch, inst)) }()
+	defer func() { err = p.end(ctx, StageLaunch, inst, err) }()
 
 	if err := p.layers(ctx, inst); err != nil {
 		return err
@@ -370,7 +375,7 @@ func (p *pipeline) test(ctx context.Context) error {
 func (p *pipeline) testInGuest(ctx context.Context) (err error) {
 	guest, err := p.boot(ctx)
 	if guest != nil {
-		defer func() { err = errors.Join(err, p.close(ctx, StageBoot, guest)) }()
+		defer func() { err = p.end(ctx, StageBoot, guest, err) }()
 	}
 	if err != nil {
 		return err

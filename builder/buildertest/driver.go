@@ -25,7 +25,7 @@ import (
 // Driver is a scripted builder.Driver. Its fields are set before it is used.
 type Driver struct {
 	Fail   map[string]component.Failure // by document name and first phase: "nginx build"
-	Broken map[string]error             // by call: resolve, launch, put, run, keep, inventory, clean, snapshot, boot, login
+	Broken map[string]error             // by call: resolve, launch, put, run, keep, inventory, clean, snapshot, retain, boot, login, exec
 	Flaky  map[string][]error           // by call, as in Broken: how the next ones end
 	Until  map[string]<-chan struct{}   // by call, as in Broken: it ends when this is closed
 	Hang   string                       // document whose run ends only with its context
@@ -36,6 +36,7 @@ type Driver struct {
 	images   map[string]builder.Image
 	layers   map[string]bool
 	live     map[string]bool
+	kept     []builder.Kept
 	calls    []string
 }
 
@@ -195,6 +196,54 @@ func (d *Driver) Boot(ctx context.Context, spec builder.BootSpec) (builder.Guest
 	return g, nil
 }
 
+// Kept lists what was retained and not removed.
+func (d *Driver) Kept(context.Context) ([]builder.Kept, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.kept), nil
+}
+
+// Exec prints the command, and fails when it is "false".
+func (d *Driver) Exec(ctx context.Context, build string, command []string, emit func(component.Event)) (int, error) {
+	kept, _ := d.Kept(ctx)
+	if !slices.ContainsFunc(kept, func(k builder.Kept) bool { return k.Build == build }) {
+		return 0, builder.ErrNotKept
+	}
+	if err := d.call("exec " + strings.Join(command, " ")); err != nil {
+		return 0, err
+	}
+	emit(component.Event{Kind: component.Output, Stream: "stdout", Text: strings.Join(command, " ") + "\n"})
+	if command[0] == "false" {
+		return 1, nil
+	}
+	return 0, nil
+}
+
+// Remove forgets what was retained.
+func (d *Driver) Remove(_ context.Context, build string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	before := len(d.kept)
+	d.kept = slices.DeleteFunc(d.kept, func(k builder.Kept) bool { return k.Build == build })
+	if len(d.kept) == before {
+		return builder.ErrNotKept
+	}
+	return nil
+}
+
+// retain ends an instance as one that is kept.
+func (d *Driver) retain(instance string, kept builder.Kept) (builder.Kept, error) {
+	if err := d.call("retain"); err != nil {
+		return kept, err
+	}
+	d.end(instance)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	kept.Driver, kept.Ref = d.Name(), instance
+	d.kept = append(d.kept, kept)
+	return kept, nil
+}
+
 func (d *Driver) run(ctx context.Context, job component.Job, emit func(component.Event)) (component.Result, error) {
 	doc := job.Documents[0]
 	if err := d.call("run " + doc.Name + " " + strings.Join(job.Phases, ",")); err != nil {
@@ -280,6 +329,13 @@ func (i *instance) Snapshot(_ context.Context, key string, inventory builder.Inv
 	return img, nil
 }
 
+func (i *instance) Retain(_ context.Context, kept builder.Kept) (builder.Kept, error) {
+	if i.closed {
+		return kept, errors.New("the instance is closed")
+	}
+	return i.retain("instance of "+i.spec.Build, kept)
+}
+
 func (i *instance) Close(context.Context) error {
 	i.closed = true
 	i.end("instance of " + i.spec.Build)
@@ -298,6 +354,10 @@ func (g *guest) Run(ctx context.Context, job component.Job, emit func(component.
 }
 
 func (g *guest) Console() string { return "line 1\nKernel panic\n" }
+
+func (g *guest) Retain(_ context.Context, kept builder.Kept) (builder.Kept, error) {
+	return g.retain("guest of "+g.build, kept)
+}
 
 func (g *guest) Close(context.Context) error {
 	g.end("guest of " + g.build)

@@ -75,6 +75,8 @@ var cases = []struct {
 	{"a reboot inside a component resumes it", resumesAfterReboot, false},
 	{"a cancelled component ends with its whole process tree", cancels, false},
 	{"what happens in a guest does not reach the image", guestIsThrowAway, false},
+	{"an instance on which a component failed is kept, entered and removed", keepsInstance, false},
+	{"a guest in which a test failed is kept, entered and removed", keepsGuest, false},
 	{"close may come twice and at any time", closesTwice, false},
 	{"sweep leaves images and layers alone", sweeps, false},
 }

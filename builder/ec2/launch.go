@@ -57,8 +57,7 @@ func (d *Driver) bring(ctx context.Context, s start) (*machine, error) {
 	m := &machine{d: d, build: s.build, role: s.role, agent: s.agent, windows: image.Platform == types.PlatformValuesWindows}
 	if m.windows {
 		if m.agent = d.cfg.WindowsAgent; m.agent == "" {
-			return nil, &builder.Error{Stage: builder.StageLaunch, Reason: "this daemon has no agent for Windows",
-				Hint: "install ingot-agent.exe beside ingot"}
+			return nil, errNoWindowsAgent
 		}
 	}
 	if i != nil {
@@ -83,6 +82,9 @@ func (d *Driver) bring(ctx context.Context, s start) (*machine, error) {
 	}
 	return m, nil
 }
+
+var errNoWindowsAgent = &builder.Error{Stage: builder.StageLaunch, Reason: "this ingot has no agent for Windows",
+	Hint: "install ingot-agent.exe beside it"}
 
 func cleaned(tags []types.Tag) (int, error) {
 	text := tagOf(tags, tagClean)

@@ -180,11 +180,7 @@ func (m *machine) lost(i types.Instance) error {
 	} else if i.State != nil {
 		why = "it is " + string(i.State.Name)
 	}
-	stage := builder.StageBuild
-	if m.role == roleTest {
-		stage = builder.StageTest
-	}
-	return &builder.Error{Fault: builder.Transient, Stage: stage,
+	return &builder.Error{Fault: builder.Transient, Stage: stageOf(m.role),
 		Reason: "instance " + m.id + " ended by itself: " + why, Hint: "the build can be repeated"}
 }
 

@@ -28,14 +28,16 @@ type Leftover struct {
 func (d *Driver) Sweep(context.Context) ([]string, error) { return nil, nil }
 
 // Leftovers lists what this owner's builds have made and no build owns: live tells
-// of the builds that are going on or will be taken up. Kept instances, images that
-// are complete, and whatever has not ingot's own tags are never among them.
+// of the builds that are going on or will be taken up. Instances that are kept, for
+// their time, images that are complete, and whatever has not ingot's own tags are
+// never among them.
 func (d *Driver) Leftovers(ctx context.Context, live func(build string) bool) ([]Leftover, error) {
 	var all []Leftover
 	add := func(kind, id string, tags []types.Tag, since *time.Time, why string) {
 		build := tagOf(tags, tagBuild)
 		// EC2 filtered by the same tags; what is removed is worth a second look.
-		if build == "" || live(build) || tagOf(tags, tagManaged) != "true" || tagOf(tags, tagOwner) != d.cfg.Owner || since == nil || time.Since(*since) < d.cfg.pace.grace {
+		// Nobody takes up an instance that was kept, so that its build owns it no more.
+		if build == "" || live(build) && !expired(tags) || tagOf(tags, tagManaged) != "true" || tagOf(tags, tagOwner) != d.cfg.Owner || since == nil || time.Since(*since) < d.cfg.pace.grace {
 			return
 		}
 		all = append(all, Leftover{Kind: kind, ID: id, Build: build, Since: *since, Why: why})
@@ -45,7 +47,12 @@ func (d *Driver) Leftovers(ctx context.Context, live func(build string) bool) ([
 		return nil, failed("", "the instances of the account could not be listed", err)
 	}
 	for _, i := range instances {
-		if !over(i) && tagOf(i.Tags, tagKept) == "" {
+		_, kept := keptUntil(i.Tags)
+		switch {
+		case over(i):
+		case expired(i.Tags):
+			add("instance", aws.ToString(i.InstanceId), i.Tags, i.LaunchTime, "the time for which it was kept is over")
+		case !kept:
 			add("instance", aws.ToString(i.InstanceId), i.Tags, i.LaunchTime, "its build has ended")
 		}
 	}

@@ -47,9 +47,14 @@ func TestOnlyLeftoversAreReaped(t *testing.T) {
 		return tags
 	}
 	left := launched(t, d, ours())
+	stamp := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(time.RFC3339) }
+	// Its process may have died before the ledger knew that the build had ended.
+	expired := launched(t, d, ours(tagBuild, "live", tagKept, stamp(-time.Minute)))
 	stay := map[string]string{
 		"of a build that goes on": launched(t, d, ours(tagBuild, "live")),
-		"kept":                    launched(t, d, ours(tagKept, "2026-11-22")),
+		"kept":                    launched(t, d, ours(tagKept, stamp(time.Hour))),
+		"kept by a person":        launched(t, d, ours(tagKept, "for Ada")),
+		"another's, and expired":  launched(t, d, ours(tagOwner, "other", tagKept, stamp(-time.Minute))),
 		"another daemon's":        launched(t, d, ours(tagOwner, "other")),
 		"not managed":             launched(t, d, map[string]string{tagOwner: "test", tagBuild: "ended", "name": "x"}),
 		"somebody's":              launched(t, d, map[string]string{"name": "web"}),
@@ -76,8 +81,12 @@ func TestOnlyLeftoversAreReaped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(found) != 1 || found[0].ID != left || found[0].Kind != "instance" || found[0].Build != "ended" {
-		t.Fatalf("found %+v, want the instance %s alone", found, left)
+	ids := map[string]string{}
+	for _, l := range found {
+		ids[l.ID] = l.Kind + " of " + l.Build
+	}
+	if len(found) != 2 || ids[left] != "instance of ended" || ids[expired] != "instance of live" {
+		t.Fatalf("found %+v, want the instances %s and %s alone", found, left, expired)
 	}
 	removed, err := d.Reap(t.Context(), found)
 	if err != nil || !slices.Equal(removed, found) {
@@ -98,7 +107,7 @@ func TestOnlyLeftoversAreReaped(t *testing.T) {
 			t.Errorf("the instance that is %s was removed", what)
 		}
 	}
-	if !states[left] {
+	if !states[left] || !states[expired] {
 		t.Error("what was left over is there")
 	}
 

@@ -22,7 +22,7 @@ const (
 	tagKey     = tagPrefix + "key"   // of an image: its build key
 	tagImage   = tagPrefix + "image" // of an image and its snapshots: complete, since it was made to stay
 	tagClean   = tagPrefix + "clean" // of a build instance: how many operations it has behind it
-	tagKept    = tagPrefix + "kept"  // of an instance: stays after its build, until somebody removes it
+	tagKept    = tagPrefix + "kept"  // of an instance: stays after its build, until that time
 	tagFacts   = tagPrefix + "facts" // of an image: where its inventory lies in the bucket
 )
 

@@ -18,11 +18,16 @@ import (
 // testGuest is a machine booted from an overlay of a finished image.
 type testGuest struct {
 	*machine
-	work   *workspace
-	lease  *store.Lease
-	mount  *mount.Mount // while the agent is put in
-	closed bool
+	d       *Driver
+	work    *workspace
+	lease   *store.Lease
+	mount   *mount.Mount // while the agent is put in
+	further []string     // names of the empty disks
+	closed  bool
 }
+
+// testDisk is the name of a test machine's disk in its workspace.
+const testDisk = "disk.qcow2"
 
 // Boot implements builder.Driver. The machine reaches no network: a test is of the
 // image, and whoever made that has not shown yet what it is. What tests need beside
@@ -32,7 +37,7 @@ func (d *Driver) Boot(ctx context.Context, spec builder.BootSpec) (builder.Guest
 	if err != nil {
 		return nil, atStage(builder.StageBoot, "no workspace could be made", err)
 	}
-	g := &testGuest{work: w}
+	g := &testGuest{d: d, work: w}
 	if err := g.start(ctx, d, spec); err != nil {
 		return nil, errors.Join(atStage(builder.StageBoot, "the test machine did not start", err), g.Close(ctx))
 	}
@@ -48,7 +53,7 @@ func (g *testGuest) start(ctx context.Context, d *Driver, spec builder.BootSpec)
 	if g.lease, err = d.store.Lease(key); err != nil {
 		return fmt.Errorf("image %s: %w", spec.Image.ID, err)
 	}
-	disk := filepath.Join(g.work.dir, "disk.qcow2")
+	disk := filepath.Join(g.work.dir, testDisk)
 	if err := d.store.Overlay(ctx, store.NewOverlay{Path: disk, Below: store.Below{Layer: key}, Env: g.work.env()}); err != nil {
 		return err
 	}
@@ -92,7 +97,8 @@ func (g *testGuest) start(ctx context.Context, d *Driver, spec builder.BootSpec)
 func (g *testGuest) disks(sizes []int) ([]guest.Disk, error) {
 	var disks []guest.Disk
 	for n, size := range sizes {
-		d := guest.Disk{Path: filepath.Join(g.work.dir, fmt.Sprintf("test-disk-%d.raw", n+1)), Format: "raw"}
+		name := fmt.Sprintf("test-disk-%d.raw", n+1)
+		d := guest.Disk{Path: filepath.Join(g.work.dir, name), Format: "raw"}
 		f, err := os.OpenFile(d.Path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 		if err != nil {
 			return nil, err
@@ -100,7 +106,7 @@ func (g *testGuest) disks(sizes []int) ([]guest.Disk, error) {
 		if err := errors.Join(f.Truncate(int64(size)*gib), f.Close()); err != nil {
 			return nil, err
 		}
-		disks = append(disks, d)
+		disks, g.further = append(disks, d), append(g.further, name)
 	}
 	return disks, nil
 }

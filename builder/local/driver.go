@@ -6,7 +6,8 @@
 // Its parts are packages of their own: store keeps layers and images, mount attaches
 // a disk, container and guest run the agent, disk makes and imports parents. This
 // one ties them to the builder.Driver contract, gives every instance a workspace
-// to make things in, and sweeps up the workspaces of processes that died.
+// to make things in, keeps those of failed builds for a while where that is asked
+// for, and sweeps up the workspaces of processes that died.
 package local
 
 import (

@@ -21,7 +21,8 @@ import (
 
 // Sweep implements builder.Driver: it removes every workspace whose owner is gone,
 // with the processes, mounts and loop devices that belong to it, and names each
-// thing that it removed. It may run at any time.
+// thing that it removed. Of a workspace that is kept the folder stays for its time.
+// It may run at any time.
 func (d *Driver) Sweep(ctx context.Context) ([]string, error) {
 	names, err := d.workspaces()
 	if err != nil {
@@ -58,8 +59,7 @@ func (d *Driver) workspaces() ([]string, error) {
 	return slices.Compact(names), nil
 }
 
-// sweepOne removes one workspace if nobody owns it. The storage daemon goes last, so
-// that what is mounted through it can be unmounted without input and output errors.
+// sweepOne removes one workspace if nobody owns it.
 func sweepOne(ctx context.Context, dir string) (removed []string, err error) {
 	lock, ok, err := store.TryAcquire(dir + lockSuffix)
 	if err != nil || !ok {
@@ -69,7 +69,23 @@ func sweepOne(ctx context.Context, dir string) (removed []string, err error) {
 	if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
 		return nil, nil // its owner has just finished, or died before it began
 	}
+	if removed, err = dismantle(ctx, dir); err != nil {
+		return removed, err
+	}
+	kept, found, err := readKept(dir)
+	if err != nil || found && time.Now().Before(kept.Until) {
+		return removed, err
+	}
+	if err := removeTree(dir); err != nil {
+		return removed, err
+	}
+	return append(removed, "workspace "+filepath.Base(dir)), nil
+}
 
+// dismantle ends all that works for a workspace and leaves its files. The storage daemon
+// goes last, so that what is mounted through it can be unmounted without input and
+// output errors.
+func dismantle(ctx context.Context, dir string) (removed []string, err error) {
 	killed, err := killMarked(ctx, filepath.Base(dir), func(comm string) bool { return !strings.HasPrefix(comm, "qemu-storage") })
 	removed = append(removed, killed...)
 	if err != nil {
@@ -90,13 +106,7 @@ func sweepOne(ctx context.Context, dir string) (removed []string, err error) {
 	if err != nil {
 		return removed, err
 	}
-	if err := forgetContainers(dir); err != nil {
-		return removed, err
-	}
-	if err := removeTree(dir); err != nil {
-		return removed, err
-	}
-	return append(removed, "workspace "+filepath.Base(dir)), nil
+	return removed, forgetContainers(dir)
 }
 
 // forgetContainers removes what containers over the workspace's roots left on the host.

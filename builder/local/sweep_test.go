@@ -19,11 +19,17 @@ import (
 const victimVariable = "INGOT_TEST_VICTIM"
 
 // runVictim builds in the data folder of its parent, and says what it has begun.
-func runVictim(isolation string) int {
+func runVictim(what string) int {
 	dir, cache, agent := os.Getenv("INGOT_TEST_DIR"), os.Getenv("INGOT_TEST_CACHE_DIR"), os.Getenv("INGOT_TEST_AGENT")
 	d, err := New(Config{Dir: dir, CacheDir: cache, AgentPath: agent})
-	if err == nil {
-		err = victimBuild(d, recipe.Isolation(isolation))
+	switch {
+	case err != nil:
+	case what == victimKeeps:
+		err = victimKeep(d)
+	case what == victimExecs:
+		err = victimExec(d)
+	default:
+		err = victimBuild(d, recipe.Isolation(what))
 	}
 	fmt.Fprintln(os.Stderr, err)
 	return 1
@@ -113,14 +119,8 @@ func TestSweepAfterKillOfAMachine(t *testing.T) {
 	}
 }
 
-// victim is a process that builds, and is killed a little later than at a stage.
-type victim struct {
-	isolation   recipe.Isolation
-	name, stage string
-	later       time.Duration
-}
-
-func (v victim) kill(t *testing.T, d *Driver, b builder.Base) {
+// die starts the victim and kills it.
+func (v victim) die(t *testing.T, d *Driver, b builder.Base) {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), victimVariable+"="+string(v.isolation), "INGOT_TEST_DIR="+d.cfg.Dir, "INGOT_TEST_NAME="+v.name,
@@ -138,6 +138,18 @@ func (v victim) kill(t *testing.T, d *Driver, b builder.Base) {
 	if err := cmd.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
 		t.Fatalf("the victim was not killed at %s, but ended: %v", v.stage, err)
 	}
+}
+
+// victim is a process that builds, and is killed a little later than at a stage.
+type victim struct {
+	isolation   recipe.Isolation
+	name, stage string
+	later       time.Duration
+}
+
+func (v victim) kill(t *testing.T, d *Driver, b builder.Base) {
+	t.Helper()
+	v.die(t, d, b)
 	removed, err := d.Sweep(t.Context())
 	if err != nil {
 		t.Errorf("sweep after a kill at %s: %v", v.stage, err)

@@ -20,7 +20,7 @@ type machine struct {
 	client *agent.Client
 }
 
-// buildMachines is how many machines a build may use up before one of them answers.
+// buildMachines is how many machines may be used up before one of them answers.
 const buildMachines = 3
 
 // startMachine boots a machine in its workspace, without waiting for anything inside.
@@ -102,6 +102,16 @@ func (i *instance) booted(ctx context.Context) error {
 	if i.machine != nil {
 		return nil
 	}
+	err := i.bootable(ctx)
+	if err != nil {
+		return err
+	}
+	i.machine, err = i.d.usefulMachine(ctx, i.work, guest.Spec{Disk: i.overlay, Network: guest.Outbound})
+	return err
+}
+
+// bootable puts the agent into the overlay.
+func (i *instance) bootable(ctx context.Context) error {
 	if err := i.mounted(ctx); err != nil {
 		return err
 	}
@@ -113,21 +123,27 @@ func (i *instance) booted(ctx context.Context) error {
 		return err
 	}
 	i.mount = nil
+	return nil
+}
+
+// usefulMachine starts one machine after the other until the agent of one answers.
+func (d *Driver) usefulMachine(ctx context.Context, w *workspace, spec guest.Spec) (*machine, error) {
 	for attempt := 1; ; attempt++ {
-		if i.machine, err = i.d.answeringMachine(ctx, i.work, i.overlay); err == nil {
-			return nil
+		m, err := d.answeringMachine(ctx, w, spec)
+		if err == nil {
+			return m, nil
 		}
 		if builder.FaultOf(err) != builder.Transient || attempt == buildMachines || ctx.Err() != nil {
-			return err
+			return nil, err
 		}
-		i.d.log.WithError(err).Warn("a build machine failed before it was of use; another one is started")
+		d.log.WithError(err).Warn("a machine failed before it was of use; another one is started")
 	}
 }
 
 // answeringMachine starts a machine and waits for its agent. Nothing is left of one
 // that fails before that.
-func (d *Driver) answeringMachine(ctx context.Context, w *workspace, disk string) (*machine, error) {
-	m, err := d.startMachine(ctx, w, guest.Spec{Disk: disk, Network: guest.Outbound})
+func (d *Driver) answeringMachine(ctx context.Context, w *workspace, spec guest.Spec) (*machine, error) {
+	m, err := d.startMachine(ctx, w, spec)
 	if err != nil {
 		return nil, err
 	}

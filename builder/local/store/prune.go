@@ -19,7 +19,7 @@ type Keep struct {
 
 // Prune removes layers that are not worth their space, least recently used first,
 // and returns their keys. What an image is made of, what another layer is backed by
-// and what is leased by a build stays.
+// and what is leased by a build or held by a workspace stays.
 func (s *Store) Prune(ctx context.Context, keep Keep) (removed []string, err error) {
 	if err := s.removeHalves(ctx); err != nil {
 		return nil, err
@@ -55,9 +55,16 @@ func (s *Store) spareLayers() ([]spare, error) {
 	if err != nil {
 		return nil, err
 	}
-	needed := map[string]bool{}
+	tops, err := s.holds()
+	if err != nil {
+		return nil, err
+	}
 	for _, r := range records {
-		for key := r.Layer; key != "" && !needed[key]; key = layers[key].Below.Layer {
+		tops[r.Layer] = true
+	}
+	needed := map[string]bool{}
+	for top := range tops {
+		for key := top; key != "" && !needed[key]; key = layers[key].Below.Layer {
 			needed[key] = true
 		}
 	}
@@ -145,6 +152,10 @@ func (s *Store) removeUnused(key string) (bool, error) {
 	}
 	defer f.Close()
 	if free, err := flock(f, syscall.LOCK_EX); err != nil || !free {
+		return false, err
+	}
+	// Whoever holds it had it leased before, so that no hold can be missed here.
+	if held, err := s.holds(); err != nil || held[key] {
 		return false, err
 	}
 	layers, err := s.allLayers()

@@ -6,7 +6,7 @@
 //	layers/<key>.json     the layer; there is none without it
 //	images/<key>.json     an image: which layer is its disk, and what is in it
 //	locks/<name>          rights that somebody has at the moment
-//	work/<workspace>/     of the caller; overlays are made here
+//	work/<workspace>/     of the caller; overlays are made here, and may be held
 //
 // A layer is there once its metadata is, and that is written last, after the disk
 // is on stable storage. Layers name what they are backed by relative to themselves,
@@ -256,10 +256,17 @@ func (s *Store) read(path, key string, into any) error {
 	if err := checkKey(key); err != nil {
 		return err
 	}
-	text, err := os.ReadFile(path)
+	err := ReadJSON(path, into)
 	if errors.Is(err, fs.ErrNotExist) {
 		return ErrNotFound
 	}
+	return err
+}
+
+// ReadJSON reads what WriteJSON has written. The error is fs.ErrNotExist when there
+// is no such file.
+func ReadJSON(path string, into any) error {
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}

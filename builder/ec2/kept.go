@@ -1,0 +1,157 @@
+package ec2
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/seed-6db18919/ingot/builder"
+	"github.com/seed-6db18919/ingot/builder/component"
+	"github.com/seed-6db18919/ingot/builder/relay"
+)
+
+// retain keeps the instance as it runs. Its tag says until when, to any process.
+func (m *machine) retain(ctx context.Context, k builder.Kept) (builder.Kept, error) {
+	k.Driver, k.Ref = Name, m.id
+	// EC2 says when it was launched, the tag when it is over.
+	err := m.d.tag(ctx, map[string]string{tagKept: k.Until.UTC().Format(time.RFC3339)}, m.id)
+	return k, failed(k.Stage, "instance "+m.id+" could not be kept", err)
+}
+
+// Retain implements builder.Instance.
+func (i *instance) Retain(ctx context.Context, k builder.Kept) (builder.Kept, error) {
+	if i.closed {
+		return k, errors.New("the instance was given back")
+	}
+	k, err := i.retain(ctx, k)
+	i.closed = err == nil
+	return k, err
+}
+
+// Retain implements builder.Guest.
+func (g *guest) Retain(ctx context.Context, k builder.Kept) (builder.Kept, error) {
+	if g.closed {
+		return k, errors.New("the instance was given back")
+	}
+	k, err := g.retain(ctx, k)
+	g.closed = err == nil
+	return k, err
+}
+
+// keptUntil reads the tag of an instance. A value that is no time, which a person
+// may have written, keeps it until somebody removes it.
+func keptUntil(tags []types.Tag) (until time.Time, kept bool) {
+	text := tagOf(tags, tagKept)
+	until, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return time.Time{}, text != ""
+	}
+	return until, true
+}
+
+// expired tells whether an instance was kept, and its time is over.
+func expired(tags []types.Tag) bool {
+	until, kept := keptUntil(tags)
+	return kept && !until.IsZero() && time.Now().After(until)
+}
+
+// kept are the instances that are, the oldest first.
+func (d *Driver) kept(ctx context.Context) ([]types.Instance, error) {
+	all, err := d.instances(ctx)
+	if err != nil {
+		return nil, failed("", "the instances of the account could not be listed", err)
+	}
+	all = slices.DeleteFunc(all, func(i types.Instance) bool { return over(i) || tagOf(i.Tags, tagKept) == "" })
+	slices.SortStableFunc(all, func(a, b types.Instance) int {
+		return cmp.Compare(aws.ToTime(a.LaunchTime).UnixNano(), aws.ToTime(b.LaunchTime).UnixNano())
+	})
+	return all, nil
+}
+
+// keptOf are those of a build.
+func (d *Driver) keptOf(ctx context.Context, build string) ([]types.Instance, error) {
+	all, err := d.kept(ctx)
+	all = slices.DeleteFunc(all, func(i types.Instance) bool { return tagOf(i.Tags, tagBuild) != build })
+	if err == nil && len(all) == 0 {
+		err = builder.ErrNotKept
+	}
+	return all, err
+}
+
+// Kept implements builder.Keeper. Kept.Since is when an instance was launched.
+func (d *Driver) Kept(ctx context.Context) ([]builder.Kept, error) {
+	all, err := d.kept(ctx)
+	var out []builder.Kept
+	for _, i := range all {
+		until, _ := keptUntil(i.Tags)
+		out = append(out, builder.Kept{
+			Build: tagOf(i.Tags, tagBuild), Stage: stageOf(role(tagOf(i.Tags, tagRole))), Driver: Name, Ref: aws.ToString(i.InstanceId),
+			Since: aws.ToTime(i.LaunchTime), Until: until,
+		})
+	}
+	return out, err
+}
+
+// stageOf is where documents run on an instance.
+func stageOf(r role) builder.Stage {
+	if r == roleTest {
+		return builder.StageTest
+	}
+	return builder.StageBuild
+}
+
+// Exec implements builder.Keeper, through Systems Manager like all else. Several
+// commands may run at a time.
+func (d *Driver) Exec(ctx context.Context, build string, command []string, emit func(component.Event)) (int, error) {
+	all, err := d.keptOf(ctx, build)
+	if err != nil {
+		return 0, err
+	}
+	i := all[len(all)-1]
+	m := &machine{
+		d: d, id: aws.ToString(i.InstanceId), build: build, role: role(tagOf(i.Tags, tagRole)),
+		windows: i.Platform == types.PlatformValuesWindows, agent: d.cfg.Agent,
+	}
+	if i.State != nil && i.State.Name != types.InstanceStateNameRunning && i.State.Name != types.InstanceStateNamePending {
+		return 0, &builder.Error{Stage: stageOf(m.role), Reason: "instance " + m.id + " is " + string(i.State.Name),
+			Hint: "start it, or remove it: it runs no commands like this"}
+	}
+	dir := "/"
+	if m.windows {
+		dir, m.agent = "", d.cfg.WindowsAgent
+	}
+	if m.agent == "" {
+		return 0, errNoWindowsAgent
+	}
+	return builder.RunCommand(ctx, once{m}, dir, command, emit)
+}
+
+// once runs jobs that no other process takes up.
+type once struct{ *machine }
+
+// Run implements builder.Runner.
+func (m once) Run(ctx context.Context, job component.Job, emit func(component.Event)) (component.Result, error) {
+	outcome, err := m.perform(ctx, relay.Request{ID: "exec-" + rand.Text(), Op: relay.Run, Job: &job}, emit)
+	if err != nil {
+		return component.Result{}, failed(stageOf(m.role), "the command could not be run on instance "+m.id, err)
+	}
+	return m.result(stageOf(m.role), outcome, nil, emit)
+}
+
+// Remove implements builder.Keeper.
+func (d *Driver) Remove(ctx context.Context, build string) error {
+	all, err := d.keptOf(ctx, build)
+	if err != nil {
+		return err
+	}
+	for _, i := range all {
+		err = errors.Join(err, (&machine{d: d, id: aws.ToString(i.InstanceId)}).terminate(ctx))
+	}
+	return err
+}
