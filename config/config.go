@@ -67,6 +67,7 @@ type App struct {
 type Builds struct {
 	Workers int           // builds at the same time; default 1
 	Timeout time.Duration // of any build, whatever its recipe says; default 3 hours
+	KeepFor time.Duration // instances of failed builds, where the recipe asks for it; default 24 hours; 0: they are not kept
 }
 
 // Local is the local driver.

@@ -44,6 +44,7 @@ type appFile struct {
 type buildsFile struct {
 	Workers        yamldoc.At[int] `yaml:"workers"`
 	TimeoutMinutes yamldoc.At[int] `yaml:"timeoutMinutes"`
+	KeepHours      yamldoc.At[int] `yaml:"keepHours"`
 }
 
 type localFile struct {

@@ -88,6 +88,9 @@ func writeFailure(out *strings.Builder, f Failure, limit budget) {
 	if output := lastLines(f.Output, limit.logLines, limit.logBytes); output != "" {
 		out.WriteString("The last lines of its log:\n\n" + fence(output) + "\n")
 	}
+	if f.Kept != nil {
+		out.WriteString(f.Kept.Text() + ":\n\n" + fence(Line(f.Kept.Exec, 1000)) + "\n")
+	}
 	if replay := Line(f.Replay, 1000); replay != "" {
 		out.WriteString("The same on your machine:\n\n" + fence(replay) + "\n")
 	}

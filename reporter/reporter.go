@@ -172,4 +172,16 @@ type Failure struct {
 	Hint   string `json:"hint"`   // the next action
 	Output string `json:"output"` // the last lines of the log of the failing step
 	Replay string `json:"replay"` // the command that does the same locally
+	Kept   *Kept  `json:"kept,omitempty"`
+}
+
+// Kept is the instance on which a build failed, as long as people can look into it.
+type Kept struct {
+	Until time.Time `json:"until"`
+	Exec  string    `json:"exec"` // the command that runs another one on it, where ingot runs
+}
+
+// Text says what can be done with it, before the command.
+func (k Kept) Text() string {
+	return "The instance is kept until " + k.Until.UTC().Format("2006-01-02 15:04 UTC") + ". Where ingot runs, look into it with"
 }

@@ -71,6 +71,7 @@ func failed() Build {
 		Hint:   "apt-get could not find a package: check its name.",
 		Output: "Reading package lists...\nBuilding dependency tree...\nE: Unable to locate package postgresql-99\n",
 		Replay: "ingot build --commit 3f9a1c2 recipes/db/recipe.yaml",
+		Kept:   &Kept{Until: noon.Add(24 * time.Hour), Exec: "ingot exec 42 -- COMMAND"},
 	}
 	return b
 }
@@ -115,7 +116,7 @@ func hostileBuild(text string) Build {
 		Tests:         []Test{{Name: text, State: "failed", Message: text, Scan: &Scan{Profile: text, Score: 1, Failed: []Rule{{text, text, text}}}}},
 		PreviousTests: []Test{{Name: text, Scan: &Scan{Profile: text, Score: 2}}},
 		Image:         made, PreviousImage: image(text, 2, Package{"x", text, text}, Package{text, "1", text}),
-		Failure: &Failure{Stage: text, Name: text, Step: text, Reason: text, Hint: text, Output: text, Replay: text},
+		Failure: &Failure{Stage: text, Name: text, Step: text, Reason: text, Hint: text, Output: text, Replay: text, Kept: &Kept{Exec: text}},
 		Started: noon, Finished: noon,
 	}
 }

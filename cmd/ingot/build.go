@@ -131,7 +131,7 @@ func (h *byHand) build(ctx context.Context, r *recipe.Recipe) (*builder.Image, e
 	if err != nil {
 		return nil, err
 	}
-	req.Publisher = h.parts.publisherOf(r)
+	req.Publisher, req.KeepFor = h.parts.publisherOf(r), h.parts.keepFor(r)
 	show := h.display()
 	start := time.Now()
 	result, err := builder.New(driver, tests{h.parts.ledger}).Build(ctx, req, show.observe)

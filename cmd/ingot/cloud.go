@@ -23,6 +23,7 @@ import (
 	"github.com/seed-6db18919/ingot/builder/recipe"
 	"github.com/seed-6db18919/ingot/config"
 	"github.com/seed-6db18919/ingot/internal/ledger"
+	"github.com/seed-6db18919/ingot/reporter"
 )
 
 // cloud is what is built, or published, on EC2.
@@ -122,7 +123,7 @@ func reapCommand(o *globals) *cobra.Command {
 		Short: "Remove from the AWS account what no build owns",
 		Long: `Lists instances, unfinished images, snapshots and volumes that builds of this owner (aws.owner) have made and that
 no build owns any more, and removes them. Whatever does not carry ingot's own tags is never touched, nor are
-finished images. The daemon does the same every few minutes.`,
+finished images, and instances that are kept for a while (ingot kept). The daemon does the same every few minutes.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			p, err := o.open(c.Context())
@@ -141,12 +142,25 @@ finished images. The daemon does the same every few minutes.`,
 				// What could be removed is shown beside what could not.
 				all, err = p.cloud.driver.Reap(c.Context(), all)
 			}
-			return errors.Join(err, printLeftovers(c, all, dry, asJSON))
+			if err := errors.Join(err, printLeftovers(c, all, dry, asJSON)); err != nil || asJSON {
+				return err
+			}
+			return p.cloud.tellKept(c)
 		},
 	}
 	c.Flags().BoolVar(&dry, "dry-run", false, "only list")
 	c.Flags().BoolVar(&asJSON, "json", false, "as a JSON list")
 	return c
+}
+
+// tellKept says that there are instances which look left over and are not.
+func (c *cloud) tellKept(command *cobra.Command) error {
+	kept, err := c.driver.Kept(command.Context())
+	if err != nil || len(kept) == 0 {
+		return err
+	}
+	_, err = fmt.Fprintf(command.OutOrStdout(), "%s of failed builds kept for a while: `ingot kept`\n", reporter.Count(len(kept), "instance"))
+	return err
 }
 
 func printLeftovers(c *cobra.Command, all []ec2.Leftover, dry, asJSON bool) error {

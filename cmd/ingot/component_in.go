@@ -54,7 +54,7 @@ func (r *componentRun) runIn(ctx context.Context, job component.Job) (err error)
 	}
 	instance, err := m.launch(ctx, job)
 	if err != nil {
-		return m.explain(err)
+		return withHint(err)
 	}
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeLimit)
@@ -72,7 +72,7 @@ func (r *componentRun) runIn(ctx context.Context, job component.Job) (err error)
 	if ctx.Err() == nil {
 		folder, copyErr = m.copyLogs(ctx, instance, job)
 	}
-	return r.conclude(ctx, job.ID, folder, result, errors.Join(m.explain(err), copyErr))
+	return r.conclude(ctx, job.ID, folder, result, errors.Join(withHint(err), copyErr))
 }
 
 // open finds out what the machine is made of, and where.
@@ -199,14 +199,14 @@ func (m *throwAway) copyLogs(ctx context.Context, instance builder.Instance, job
 		return "", err
 	}
 	if err := from.CopyOut(ctx, job.LogDir, to); err != nil {
-		return "", fmt.Errorf("--log-directory: %w", m.explain(err))
+		return "", fmt.Errorf("--log-directory: %w", withHint(err))
 	}
 	return newestFolder(to, job.ID), nil
 }
 
-// explain adds what an error of the builder advises to do: whoever runs the command is
+// withHint adds what an error of the builder advises to do: whoever runs the command is
 // the operator as well.
-func (m *throwAway) explain(err error) error {
+func withHint(err error) error {
 	var known *builder.Error
 	if err == nil || !errors.As(err, &known) {
 		return err

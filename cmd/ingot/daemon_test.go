@@ -83,7 +83,7 @@ repositories:
 		APIURL: cfg.GitHub.APIURL, Token: func() (string, error) { return githubfake.Token, nil }, Pause: time.Millisecond,
 	})
 	w.must(err)
-	w.daemon, err = newDaemon(cfg, log, lock, &parts{ledger: l, driver: w.driver, cloud: w.cloud}, h)
+	w.daemon, err = newDaemon(cfg, log, lock, &parts{ledger: l, driver: w.driver, cloud: w.cloud, keep: cfg.Builds.KeepFor}, h)
 	w.must(err)
 
 	ctx, cancel := context.WithCancel(context.Background())

@@ -94,7 +94,7 @@ Exit codes: 0 all went well; 1 documents are wrong, or a component or test faile
 		buildCommand(&o), validateCommand(&o), diffCommand(&o), planCommand(&o),
 		buildsCommand(&o), imagesCommand(&o), logsCommand(&o),
 		rebuildCommand(&o), approveCommand(&o), cancelCommand(&o),
-		reapCommand(&o),
+		execCommand(&o), keptCommand(&o), reapCommand(&o),
 		componentCommand(), schemaCommand(), doctorCommand(&o),
 	)
 	return root

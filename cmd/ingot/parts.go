@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
@@ -91,6 +92,16 @@ type parts struct {
 	ledger *ledger.Ledger
 	driver driver
 	cloud  *cloud // nil: not configured
+
+	keep time.Duration // instances of failed builds
+}
+
+// keepFor is how long the instance stays on which a build of the recipe fails.
+func (p *parts) keepFor(r *recipe.Recipe) time.Duration {
+	if !r.Infrastructure.KeepOnFailure {
+		return 0
+	}
+	return p.keep
 }
 
 func openDriver(cfg config.Config, log logrus.FieldLogger) (driver, error) {
@@ -132,7 +143,7 @@ func openParts(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (
 		far.close()
 		return nil, fmt.Errorf("database: %w", err)
 	}
-	return &parts{ledger: l, driver: made, cloud: far}, nil
+	return &parts{ledger: l, driver: made, cloud: far, keep: cfg.Builds.KeepFor}, nil
 }
 
 func (p *parts) close() error {

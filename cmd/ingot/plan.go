@@ -371,8 +371,5 @@ func notCarriedOut(r *recipe.Recipe) []string {
 	if len(r.Distribution) > 0 {
 		out = append(out, "distribution is checked, but not carried out by this daemon")
 	}
-	if r.Infrastructure.KeepOnFailure {
-		out = append(out, "keepOnFailure is checked, but not carried out: with driver local the layers before the failure are kept, the instance is not")
-	}
 	return out
 }

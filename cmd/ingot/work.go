@@ -87,6 +87,8 @@ func (w *workshop) request(ctx context.Context, b reporter.Build) (builder.Reque
 				Hint:   "someone with write permission can push the commit to a branch of the repository"}
 		}
 		req.Isolation = recipe.VM // a stranger's code gets a machine of its own
+	} else {
+		req.KeepFor = w.parts.keepFor(r) // a stranger's code does not live on
 	}
 	epoch, err := w.ledger.Epoch(ctx, b.ID)
 	if err != nil {
@@ -180,6 +182,9 @@ func failed(b reporter.Build, result *builder.Result, err error) (ledger.Outcome
 		}
 	}
 	out.Failure = failureOf(b, err)
+	if result != nil {
+		out.Failure.Kept = keptOf(result.Kept)
+	}
 	switch builder.FaultOf(err) {
 	case builder.Author:
 		out.State = reporter.Failed
@@ -203,6 +208,14 @@ func failureOf(b reporter.Build, err error) *reporter.Failure {
 		}
 	}
 	return f
+}
+
+// keptOf is what the author is told of a kept instance.
+func keptOf(k *builder.Kept) *reporter.Kept {
+	if k == nil {
+		return nil
+	}
+	return &reporter.Kept{Until: k.Until, Exec: "ingot exec " + shellWord(k.Build) + " -- COMMAND"}
 }
 
 // replay is the command that does the same on the author's machine.

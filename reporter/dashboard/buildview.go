@@ -49,6 +49,7 @@ func (v *buildView) template() (string, string) {
 // failureView says why a build did not succeed.
 type failureView struct {
 	Where, Step, Reason, Hint, Output, Replay string
+	Kept, Exec                                string // what is kept, and the command that looks into it
 	Ours                                      bool
 }
 
@@ -170,7 +171,7 @@ func failureOf(b reporter.Build) *failureView {
 	if f == nil {
 		return nil
 	}
-	return &failureView{
+	v := &failureView{
 		Where:  strings.TrimSpace(reporter.StageLabel(f.Stage) + " " + reporter.Line(f.Name, 100)),
 		Step:   reporter.Line(f.Step, 120),
 		Reason: reporter.Line(f.Reason, 600),
@@ -179,6 +180,10 @@ func failureOf(b reporter.Build) *failureView {
 		Replay: reporter.Line(f.Replay, 1000),
 		Ours:   b.State == reporter.Errored,
 	}
+	if f.Kept != nil {
+		v.Kept, v.Exec = f.Kept.Text(), reporter.Line(f.Kept.Exec, 1000)
+	}
+	return v
 }
 
 // lastBytes is the end of a text, in whole lines where that is possible.

@@ -244,6 +244,7 @@ func failedBuild() reporter.Build {
 		Hint:   "apt-get knows no package of that name in Debian 12; postgresql-15 is there.",
 		Output: "Reading package lists...\nBuilding dependency tree...\nE: Unable to locate package postgresql-99\n",
 		Replay: "ingot build --commit 3f9a1c2 recipes/db/recipe.yaml",
+		Kept:   &reporter.Kept{Until: at(24 * 3600), Exec: "ingot exec 40 -- COMMAND"},
 	}
 	b.Created, b.Started, b.Finished = at(-81), at(-80), at(-77)
 	return b

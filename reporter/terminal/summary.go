@@ -189,6 +189,9 @@ func (p *page) failure(f reporter.Failure) {
 	if f.Hint != "" {
 		p.line(span{bold, "  What to do: "}, span{normal, reporter.Line(f.Hint, 600)})
 	}
+	if f.Kept != nil {
+		p.line(span{dim, "  " + f.Kept.Text() + " "}, span{normal, reporter.Line(f.Kept.Exec, 1000)})
+	}
 	if f.Replay != "" {
 		p.line(span{dim, "  The same again: "}, span{normal, reporter.Line(f.Replay, 1000)})
 	}

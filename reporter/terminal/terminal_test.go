@@ -206,7 +206,7 @@ func FuzzNothingHostileReachesTheTerminal(f *testing.F) {
 		b.Image = &reporter.Image{ID: text, Name: name, Recipe: name, Version: text, OS: text}
 		b.Tests = []reporter.Test{{Name: name, State: text, Message: text, Scan: &reporter.Scan{Profile: text, Failed: []reporter.Rule{{ID: text, Severity: text, Title: text}}}}}
 		b.Findings = []reporter.Finding{{File: name, Message: text, Expected: text, Excerpt: text}}
-		b.Failure = &reporter.Failure{Stage: name, Name: name, Step: text, Reason: text, Hint: text, Output: text, Replay: text}
+		b.Failure = &reporter.Failure{Stage: name, Name: name, Step: text, Reason: text, Hint: text, Output: text, Replay: text, Kept: &reporter.Kept{Exec: text}}
 		shown := plain.String() + Summary(b, Options{}) + BuildsTable([]reporter.Build{b}, noon, Options{}) + ImagesTable([]reporter.Image{*b.Image}, noon, Options{})
 		if bad := regexp.MustCompile("[\x00-\x09\x0b-\x1f\x7f\u0080-\u009f\u202a-\u202e]").FindString(shown); bad != "" {
 			t.Errorf("%q is shown", bad)
@@ -238,6 +238,7 @@ func failedSample() reporter.Build {
 	b.Failure = &reporter.Failure{
 		Stage: "build", Name: "postgres", Step: "build/Install", Reason: "exit status 100", Hint: "apt-get knows no package of that name; postgresql-15 is there.",
 		Output: "Reading package lists...\nE: Unable to locate package\tpostgresql-99\n", Replay: "ingot build --commit 3f9a1c2 recipes/db/recipe.yaml",
+		Kept: &reporter.Kept{Until: noon.Add(24 * time.Hour), Exec: "ingot exec 40 -- COMMAND"},
 	}
 	b.Findings = []reporter.Finding{{File: "recipes/db/recipe.yaml", Line: 3, Column: 1, Message: "content changed under a released version", Expected: "version 2.1.0", Excerpt: "version: 2.0.0"}}
 	return b

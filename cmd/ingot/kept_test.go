@@ -1,0 +1,151 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-6db18919/ingot/builder"
+	"github.com/seed-6db18919/ingot/builder/component"
+	"github.com/seed-6db18919/ingot/builder/local/mount"
+	"github.com/seed-6db18919/ingot/internal/githubfake"
+	"github.com/seed-6db18919/ingot/reporter"
+)
+
+// TestNothingIsKeptForForks has the same failure in a commit of the repository and in
+// one of a fork: a stranger's code does not live on.
+func TestNothingIsKeptForForks(t *testing.T) {
+	w := newWorld(t)
+	w.must(w.repo.copy())
+	w.driver.Fail["nginx build"] = component.Failure{Path: "recipes/web/nginx.yaml", Phase: "build", Step: "Install", Action: "ExecuteBash", Message: "exit status 100"}
+	w.must(w.repo.replace("recipes/web/recipe.yaml", "parentImage: debian-12", "infrastructure: {keepOnFailure: true}\nparentImage: debian-12"))
+	ours := w.commit("Add images")
+	w.start()
+	w.status(ours, "ingot/web", isState("failure"))
+	b := w.failedBuild(ours, "web")
+	kept, err := w.driver.Kept(t.Context())
+	w.must(err)
+	if len(kept) != 1 || kept[0].Build != fmt.Sprint(b.ID) || kept[0].Until.Sub(kept[0].Since) != 24*time.Hour {
+		t.Fatalf("kept %+v of build %d", kept, b.ID)
+	}
+	if k := b.Failure.Kept; k == nil || !k.Until.Equal(kept[0].Until) || k.Exec != fmt.Sprintf("ingot exec %d -- COMMAND", b.ID) {
+		t.Errorf("its author is told %+v", k)
+	}
+
+	w.branch("fork", true)
+	w.must(w.repo.replace("recipes/web/site.yaml", "<h1>", "<h1 class=big>"))
+	stranger := w.commit("Shout")
+	w.branch("main", false)
+	w.pull(githubfake.Pull{Number: 8, Head: stranger, HeadRepo: "stranger/golden-images", Author: "stranger"})
+	w.status(stranger, "ingot/web", isState("pending"))
+	w.github.SetPermission(ownerRepo, "maintainer", "write")
+	w.github.AddReview(ownerRepo, 8, githubfake.Review{User: "maintainer", State: "APPROVED", Commit: stranger})
+	w.must(w.daemon.desks["golden-images"].approveWaiting(t.Context()))
+	w.status(stranger, "ingot/web", isState("failure"))
+	if b := w.failedBuild(stranger, "web"); b.Failure == nil || b.Failure.Kept != nil {
+		t.Errorf("of the fork's commit there is %+v", b.Failure)
+	}
+	if kept, err := w.driver.Kept(t.Context()); err != nil || len(kept) != 1 {
+		t.Errorf("kept %+v, %v", kept, err)
+	}
+}
+
+// failedBuild is the build of a recipe at a commit, with all that is known of it.
+func (w *world) failedBuild(commit, recipe string) reporter.Build {
+	w.Helper()
+	b, err := w.daemon.parts.ledger.Build(w.Context(), w.buildOf(commit, recipe))
+	w.must(err)
+	return b
+}
+
+// TestExecOnAKeptInstance fails by hand, looks into what has stayed with other
+// processes, and removes it.
+func TestExecOnAKeptInstance(t *testing.T) {
+	skipIfShort(t)
+	s := newIngotProcess(t)
+	lendParent(t, filepath.Join(s.dir, "cache"))
+	recipe := filepath.Join(s.repo.dir, "recipe.yaml")
+	s.write(recipe, `apiVersion: ingot/v1
+kind: ImageRecipe
+name: held
+version: 1.0.0
+parentImage: debian-12
+components: [{component: ./hold.yaml}]
+infrastructure: {keepOnFailure: true}
+`)
+	s.write(filepath.Join(s.repo.dir, "hold.yaml"), `name: hold
+schemaVersion: 1.0
+phases:
+  - name: build
+    steps:
+      - name: Fail
+        action: ExecuteBash
+        inputs: {commands: ["echo evidence > /etc/made; exit 7"]}
+`)
+	s.begin("build", recipe)
+	if state := s.wait(); state.ExitCode() != exitAuthor {
+		t.Fatalf("the build ended with %v\n%s", state, s.log)
+	}
+	var kept builder.Kept
+	must(t, json.Unmarshal([]byte(s.ingot("kept", "--json")), &kept))
+	if !strings.Contains(s.log.String(), "The instance is kept until ") || !strings.Contains(s.log.String(), "ingot exec "+kept.Build+" -- COMMAND") {
+		t.Errorf("the build does not say how to reach %s:\n%s", kept.Build, s.log)
+	}
+	if table := s.ingot("kept"); !strings.Contains(table, kept.Build) || !strings.Contains(table, "local") {
+		t.Errorf("what is kept:\n%s", table)
+	}
+
+	inside := func(command ...string) *exec.Cmd {
+		return exec.Command(program(t), append([]string{"exec", "-c", s.config, kept.Build, "--"}, command...)...)
+	}
+	for _, c := range []struct {
+		command        []string
+		status         int
+		stdout, stderr string
+	}{
+		{[]string{"sh", "-c", `id -un; cat /etc/made; printf '\033[31mred\a\n' >&2; exit 7`}, 7, "root\nevidence\n", "red\uFFFD\n"},
+		{[]string{"echo", "-n", "--config", "*"}, 0, "--config *", ""},
+		{[]string{"no-such-program"}, 127, "", "no-such-program: not found in PATH"},
+	} {
+		var out, problem bytes.Buffer
+		cmd := inside(c.command...)
+		cmd.Stdout, cmd.Stderr = &out, &problem
+		err := cmd.Run()
+		if got := cmd.ProcessState.ExitCode(); got != c.status || out.String() != c.stdout || !strings.Contains(problem.String(), c.stderr) {
+			t.Errorf("%q: %v, stdout %q, stderr %q", c.command, err, &out, &problem)
+		}
+	}
+
+	// A reader that leaves ends the command, and nothing is left mounted.
+	flood := inside("sh", "-c", "while echo y; do :; done")
+	out, err := flood.StdoutPipe()
+	must(t, err)
+	must(t, flood.Start())
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Error(err)
+	}
+	must(t, out.Close())
+	var exit *exec.ExitError
+	if err := flood.Wait(); !errors.As(err, &exit) || exit.ExitCode() != int(exitExec) {
+		t.Errorf("whose output nobody reads ended with %v", err)
+	}
+	if mounts, err := mount.Beneath(s.dir); err != nil || len(mounts) > 0 {
+		t.Errorf("still mounted: %v, %v", mounts, err)
+	}
+
+	if out := s.ingot("kept", "remove", kept.Build); !strings.Contains(out, "is removed") {
+		t.Errorf("kept remove says %q", out)
+	}
+	text, err := inside("true").CombinedOutput()
+	if !errors.As(err, &exit) || exit.ExitCode() != int(exitExec) || !strings.Contains(string(text), "nothing is kept of build "+kept.Build) {
+		t.Errorf("after the removal: %v, %s", err, text)
+	}
+	s.nothingLeftOf([]string{kept.Ref, s.dir})
+}
