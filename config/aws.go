@@ -10,6 +10,7 @@ var (
 	awsOwnerName      = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 	instanceTypeName  = regexp.MustCompile(`^[a-z0-9-]+\.[a-z0-9-]+$`)
 	subnetName        = regexp.MustCompile(`^subnet-[0-9a-f]+$`)
+	roleName          = regexp.MustCompile(`^[A-Za-z0-9+=,.@_-]{1,64}$`)
 	securityGroupName = regexp.MustCompile(`^sg-[0-9a-f]+$`)
 )
 
@@ -21,6 +22,7 @@ func (r *reading) aws(f *awsFile) AWS {
 	r.named("aws.instanceTypes", instanceTypeName, "expected a type such as m6i.large", f.InstanceTypes...)
 	r.named("aws.subnets", subnetName, "expected an id such as subnet-0a1b2c3d", f.Subnets...)
 	r.named("aws.securityGroups", securityGroupName, "expected an id such as sg-0a1b2c3d", f.SecurityGroups...)
+	r.named("aws.importRole", roleName, "expected the name of a role, not its ARN", f.ImportRole)
 	if f.Region.Node == nil {
 		for _, useless := range []text{f.Bucket, f.InstanceProfile} {
 			if useless.Node != nil {
@@ -38,7 +40,7 @@ func (r *reading) aws(f *awsFile) AWS {
 	a := AWS{
 		Region: f.Region.Value, Bucket: f.Bucket.Value, Prefix: "ingot/", Owner: "ingot", InstanceProfile: f.InstanceProfile.Value,
 		InstanceTypes: values(f.InstanceTypes), Subnets: values(f.Subnets), SecurityGroups: values(f.SecurityGroups),
-		KeyPair: f.KeyPair.Value, Spot: f.Spot.Value, Tags: f.Tags,
+		KeyPair: f.KeyPair.Value, ImportRole: f.ImportRole.Value, Spot: f.Spot.Value, Tags: f.Tags,
 	}
 	if f.Prefix.Node != nil {
 		a.Prefix = f.Prefix.Value

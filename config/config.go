@@ -91,6 +91,7 @@ type AWS struct {
 	Subnets         []string // in order; default: the default network
 	SecurityGroups  []string
 	KeyPair         string
+	ImportRole      string // of VM Import; default vmimport
 	Spot            bool
 	Tags            map[string]string
 }

@@ -65,6 +65,7 @@ type awsFile struct {
 	Subnets         []text            `yaml:"subnets"`
 	SecurityGroups  []text            `yaml:"securityGroups"`
 	KeyPair         text              `yaml:"keyPair"`
+	ImportRole      text              `yaml:"importRole"`
 	Spot            yamldoc.At[bool]  `yaml:"spot"`
 	Tags            map[string]string `yaml:"tags"`
 }

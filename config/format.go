@@ -52,6 +52,7 @@ func Format() yamldoc.Format {
 			"aws.subnets":         {Doc: "In order, as types; by default the account's default network.", Pattern: subnetName.String(), Word: true},
 			"aws.securityGroups":  {Doc: "Nothing has to come in; out to Systems Manager and S3.", Pattern: securityGroupName.String(), Word: true},
 			"aws.keyPair":         {Doc: "For people who want to log in; ingot does not."},
+			"aws.importRole":      {Doc: "Of VM Import, for parents that are disks in S3.", Default: "vmimport", Pattern: roleName.String(), Word: true},
 			"aws.spot":            {Doc: "Ask for spare capacity first."},
 			"aws.tags":            {Doc: "On everything that is made."},
 

@@ -19,6 +19,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/seed-6db18919/ingot/builder/ec2/catalogue"
+	"github.com/seed-6db18919/ingot/builder/ec2/publish"
 )
 
 // Objects is what the driver asks of S3; *s3.Client has it.
@@ -45,6 +46,7 @@ var (
 // Services is AWS in one region.
 type Services struct {
 	Compute  Compute
+	Imports  publish.Imports
 	Commands Commands
 	Objects  Objects
 	Signer   Signer
@@ -68,8 +70,9 @@ func connect(cfg aws.Config, backoff, quiet time.Duration) Services {
 	cfg.HTTPClient = bounded(cfg.HTTPClient, quiet)
 	path := cfg.BaseEndpoint != nil // a store that is not S3 knows no bucket by host name
 	objects := s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = path })
+	compute := ec2.NewFromConfig(cfg)
 	return Services{
-		Compute: ec2.NewFromConfig(cfg), Commands: ssm.NewFromConfig(cfg),
+		Compute: compute, Imports: compute, Commands: ssm.NewFromConfig(cfg),
 		Objects: objects, Signer: s3.NewPresignClient(objects),
 	}
 }
@@ -101,6 +104,7 @@ type Config struct {
 	KeyPair         string // usually empty: nothing needs it
 	Spot            bool   // ask for spare capacity first
 	Tags            map[string]string
+	ImportRole      string // of VM Import, which reads disks in S3; empty: vmimport
 
 	Agent        string // file: the agent for linux/amd64
 	AWSAgent     string // the one that reaches AWS

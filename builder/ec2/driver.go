@@ -38,14 +38,21 @@ func (d *Driver) Close() {
 	d.states.close()
 }
 
-// Revision implements builder.Driver: the id of an AMI.
+// Revision implements builder.Driver: the id of an AMI, or the content of an object.
 func (d *Driver) Revision(ctx context.Context, p recipe.Parent) (string, error) {
+	if p.Kind == recipe.ParentObject {
+		return d.objectRevision(ctx, objectParentOf(p))
+	}
 	ami, err := d.parents.Revision(ctx, p.Text, d.architecture())
 	return ami, failed(builder.StageResolve, "the parent image "+p.Text+" could not be looked up", err)
 }
 
 // Resolve implements builder.Driver.
 func (d *Driver) Resolve(ctx context.Context, p builder.ParentSource, log func(string)) (builder.Base, error) {
+	if p.Kind == recipe.ParentObject {
+		base, err := d.importObject(ctx, objectParentOf(p.Parent), log)
+		return base, failed(builder.StageResolve, "the parent image "+p.Text+" could not be imported", err)
+	}
 	name, err := d.parentName(p)
 	if err != nil {
 		return builder.Base{}, err

@@ -369,7 +369,7 @@ func TestHostileParentsAreRefused(t *testing.T) {
 			t.Errorf("revision of %s: %v", name, err)
 		}
 	}
-	for _, kind := range []recipe.ParentKind{recipe.ParentAMI, recipe.ParentSSM, recipe.ParentARN} {
+	for _, kind := range []recipe.ParentKind{recipe.ParentObject, recipe.ParentAMI, recipe.ParentSSM, recipe.ParentARN} {
 		if _, err := d.Resolve(t.Context(), builder.ParentSource{Parent: recipe.Parent{Kind: kind, Text: "x"}}, func(string) {}); builder.FaultOf(err) != builder.Author {
 			t.Errorf("%s: %v", kind, err)
 		}

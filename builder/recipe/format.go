@@ -23,10 +23,10 @@ func Format() yamldoc.Format {
 			"description": {Doc: "For people."},
 			"platform":    {Doc: "The operating system.", Default: "Linux", Allowed: platformNames()},
 			"parentImage": {
-				Doc: "What the image starts from: debian-12, debian-13, another recipe (base/1.x.x), a disk file, an https URL with a checksum, an AMI, ssm:/…, or an ARN; with the driver ec2 also amazon-linux-2023 and the like.",
+				Doc: "What the image starts from: debian-12, debian-13, another recipe (base/1.x.x), a disk file, an https URL with a checksum, a disk in S3 (s3://bucket/disk.vmdk, with the driver ec2), an AMI, ssm:/…, or an ARN; with the driver ec2 also amazon-linux-2023 and the like.",
 			},
 			"parentImage.source":   {Doc: "The parent image: a URL, or any other form.", Word: true},
-			"parentImage.checksum": {Doc: "sha256: and 64 hexadecimal digits of a download.", Pattern: checksum.String(), Word: true},
+			"parentImage.checksum": {Doc: "sha256: and 64 hexadecimal digits of a download, or of an object that S3 keeps its SHA-256 of.", Pattern: checksum.String(), Word: true},
 
 			"components":            {Doc: "Run in this order; each leaves a layer that later builds reuse.", Most: MaxComponents},
 			"components.component":  uses,

@@ -190,7 +190,9 @@ func TestParents(t *testing.T) {
 		"../other.OVA":                          {Kind: ParentFile, Name: "other.OVA"},
 		"/srv/images/x.img":                     {Kind: ParentFile, Name: "/srv/images/x.img"},
 		"https://h.example/d.raw#sha256=" + sum: {Kind: ParentURL, Name: "https://h.example/d.raw", Checksum: "sha256:" + sum},
-		"{source: https://h.example/d.raw, checksum: sha256:" + sum + "}": {Kind: ParentURL, Name: "https://h.example/d.raw", Checksum: "sha256:" + sum, Text: "https://h.example/d.raw"},
+		"{source: https://h.example/d.raw, checksum: sha256:" + sum + "}":  {Kind: ParentURL, Name: "https://h.example/d.raw", Checksum: "sha256:" + sum, Text: "https://h.example/d.raw"},
+		"s3://acme-disks/golden/web 1.VMDK":                                {Kind: ParentObject, Name: "s3://acme-disks/golden/web 1.VMDK"},
+		"{source: s3://acme-disks/web.ova, checksum: sha256:" + sum + "}":  {Kind: ParentObject, Name: "s3://acme-disks/web.ova", Checksum: "sha256:" + sum, Text: "s3://acme-disks/web.ova"},
 		"ami-0123456789abcdef0":                                            {Kind: ParentAMI, Name: "ami-0123456789abcdef0"},
 		"ssm:/aws/service/debian/12/amd64":                                 {Kind: ParentSSM, Name: "ssm:/aws/service/debian/12/amd64"},
 		"arn:aws:imagebuilder:eu-west-1:aws:image/amazon-linux-2023/x.x.x": {Kind: ParentARN, Name: "arn:aws:imagebuilder:eu-west-1:aws:image/amazon-linux-2023/x.x.x"},
@@ -200,7 +202,7 @@ func TestParents(t *testing.T) {
 			want.Text = written
 		}
 		driver := "local"
-		if want.Kind == ParentAMI || want.Kind == ParentSSM || want.Kind == ParentARN {
+		if want.Kind == ParentObject || want.Kind == ParentAMI || want.Kind == ParentSSM || want.Kind == ParentARN {
 			driver = "ec2"
 		}
 		s := valid(t, loadWith(t, memory{

@@ -34,11 +34,12 @@ var (
 	amiID       = regexp.MustCompile(`^ami-[0-9a-f]{8}([0-9a-f]{9})?$`)
 	ssmName     = regexp.MustCompile(`^ssm:/[A-Za-z0-9_./-]+$`)
 	imageARN    = regexp.MustCompile(`^arn:aws[a-z-]*:(imagebuilder|ssm|ec2):[a-z0-9-]*:([0-9]{12}|aws)?:[A-Za-z0-9_./-]+$`)
+	objectName  = regexp.MustCompile(`^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/(.+)$`)
 	otherRecipe = regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9_-]*)/([^/]+)$`)
 	checksum    = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 )
 
-const wantParent = "expected an alias such as debian-12, name/1.x.x of another recipe, a disk file, an https URL with checksum, ami-…, ssm:/… or an ARN"
+const wantParent = "expected an alias such as debian-12, name/1.x.x of another recipe, a disk file, an https URL with checksum, s3://bucket/disk.vmdk, ami-…, ssm:/… or an ARN"
 
 // parent finds out what a parent image is by the way it is written.
 func (r *reading) parent(source *parentImage) {
@@ -64,6 +65,9 @@ func (r *reading) parent(source *parentImage) {
 	case strings.HasPrefix(name, "arn:"):
 		p.Kind = ParentARN
 		r.must(imageARN, at, name, "expected the ARN of an Image Builder image, or of an SSM parameter")
+	case strings.HasPrefix(name, "s3:"):
+		p.Kind = ParentObject
+		r.objectParent(at, name)
 	case strings.Contains(name, "://"):
 		r.urlParent(at, &p)
 	case isDiskPath(name):
@@ -87,7 +91,7 @@ func (r *reading) must(pattern *regexp.Regexp, at *yaml.Node, name, expected str
 
 // onDriver refuses parents that live in an account when the build does not.
 func (r *reading) onDriver(at *yaml.Node, p Parent) {
-	cloud := p.Kind == ParentAMI || p.Kind == ParentSSM || p.Kind == ParentARN
+	cloud := p.Kind == ParentObject || p.Kind == ParentAMI || p.Kind == ParentSSM || p.Kind == ParentARN
 	if cloud && r.recipe.Infrastructure.Driver == driverLocal {
 		r.bad(at, "expected infrastructure: {driver: ec2} or {driver: imagebuilder}", "the driver local cannot use %s", shorten(p.Name))
 	}
@@ -122,6 +126,18 @@ func (r *reading) urlParent(at *yaml.Node, p *Parent) {
 	p.Name = u.String()
 	if p.Checksum == "" {
 		r.bad(at, "expected parentImage: {source: …, checksum: \"sha256:…\"}", "the parent image has no checksum")
+	}
+}
+
+// objectFormats are the ends of names of disks that can be imported from S3.
+func objectFormats() []string { return []string{".vmdk", ".vhdx", ".vhd", ".ova", ".raw"} }
+
+func (r *reading) objectParent(at *yaml.Node, name string) {
+	switch match := objectName.FindStringSubmatch(name); {
+	case match == nil:
+		r.bad(at, "expected s3://bucket/key", "%q is not the address of an object in S3", shorten(name))
+	case !slices.Contains(objectFormats(), strings.ToLower(path.Ext(match[1]))):
+		r.bad(at, "expected a disk that ends with "+alternatives(objectFormats()), "%q cannot be imported", shorten(name))
 	}
 }
 

@@ -84,6 +84,7 @@ const (
 	ParentRecipe ParentKind = "recipe" // name/x.x.x, an image of another recipe
 	ParentFile   ParentKind = "file"   // a disk file: of the repository, or absolute on the host
 	ParentURL    ParentKind = "url"    // https, with a checksum
+	ParentObject ParentKind = "object" // s3://bucket/key, a disk file in S3
 	ParentAMI    ParentKind = "ami"    // ami-…
 	ParentSSM    ParentKind = "ssm"    // ssm:/…
 	ParentARN    ParentKind = "arn"    // arn:…
@@ -92,7 +93,7 @@ const (
 // Parent is the image that a recipe starts from, as its author named it.
 type Parent struct {
 	Kind     ParentKind
-	Name     string // alias, recipe name, path, URL, ami id, parameter, ARN
+	Name     string // alias, recipe name, path, URL, address of an object, ami id, parameter, ARN
 	Version  string // of ParentRecipe: a version or a pattern such as 1.x.x
 	Checksum string // sha256:…, required for ParentURL
 	Text     string // as written

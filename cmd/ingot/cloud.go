@@ -50,7 +50,7 @@ func openCloud(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (
 	driver, err := ec2.New(ec2.Config{
 		Services: ec2.Connect(loaded), Region: a.Region, Owner: a.Owner, Bucket: a.Bucket, Prefix: a.Prefix,
 		InstanceProfile: a.InstanceProfile, InstanceTypes: a.InstanceTypes, Subnets: a.Subnets, SecurityGroups: a.SecurityGroups,
-		KeyPair: a.KeyPair, Spot: a.Spot, Tags: a.Tags,
+		KeyPair: a.KeyPair, ImportRole: a.ImportRole, Spot: a.Spot, Tags: a.Tags,
 		Agent: agent, AWSAgent: beside(agent, "ingot-agent-aws"), WindowsAgent: beside(agent, "ingot-agent.exe"),
 		Log: log,
 	})

@@ -47,7 +47,7 @@ func planCommand(o *globals) *cobra.Command {
 		Short: "Say which calls of AWS a build will make, how long it will take and what it will cost",
 		Long: `Lists, for every recipe of driver ec2 at or below a path (default: the current folder), the calls
 in their order with the minutes and the money that they will take. Nothing is made, and no credentials
-are needed; with --resolve, parents are looked up as a build would.
+are needed; with --resolve, parents are looked up as a build would, but for disks in S3.
 
 Times are medians of the recipe's last builds on EC2, where the ledger has some. Prices are those of a list
 with its date; for a type or region that is not in it, the plan says so.`,
@@ -127,7 +127,7 @@ func (p *awsPlan) input(ctx context.Context, o *globals, r *recipe.Recipe) (esti
 	if in.History, err = o.history(ctx, r.Name); err != nil {
 		return in, err
 	}
-	if p.resolve && r.Parent.Kind != recipe.ParentRecipe {
+	if p.resolve && r.Parent.Kind != recipe.ParentRecipe && r.Parent.Kind != recipe.ParentObject {
 		cfg, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(p.region))
 		if err != nil {
 			return in, fmt.Errorf("credentials: %w", err)

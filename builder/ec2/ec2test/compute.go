@@ -35,6 +35,10 @@ func (c *Cloud) computeCall(r *Request) answer {
 		return c.describeImages(form)
 	case "DeregisterImage":
 		return c.deregisterImage(form)
+	case "ImportImage":
+		return c.importImage(form)
+	case "DescribeImportImageTasks":
+		return c.describeImports(form)
 	case "CreateSnapshot":
 		return c.createSnapshot(form)
 	case "DescribeSnapshots":

@@ -19,6 +19,10 @@
 //	ec2 DescribeImages           | unknown IDs are left out      | InvalidAMIID.NotFound
 //	ec2 DescribeSnapshots        | complete at once              | pending with progress first
 //	ec2 DeleteSnapshot           | knows only its own snapshots  | refused while an image is made of it
+//	ec2 ImportImage, Describe-   | nothing of it                 | a task that goes through its steps, one for each
+//	ImportImageTasks             |                               | look; one disk with its format's mark, by the role
+//	                             |                               | vmimport; one task per token, ended or not; the
+//	                             |                               | AMI has no tags, and boots Debian 12
 //	ec2 GetConsoleOutput         | a sample text                 | what the instance's Machine says
 //	ssm GetParameter             | its own AMIs                  | the parameters of Parents
 //	ssm SendCommand and the rest | runs nothing                  | run by the instance's Machine
@@ -30,7 +34,7 @@
 //	s3, presigned addresses      | any, and none                 | the signature and its time are checked
 //
 // Not here: NoReboot images of running instances, Targets of commands, user data
-// (a Machine gets it and may run it), imports, and permissions.
+// (a Machine gets it and may run it), imports of several disks or of a snapshot, and permissions.
 //
 // Each request of EC2, Systems Manager and the EBS direct APIs is first held against
 // the service's model: see package botomodel.
@@ -113,6 +117,7 @@ type Cloud struct {
 	unseen    map[string]int // describes that do not find it yet, by ID
 	tokens    map[string]reservation
 	commands  map[string]*command
+	imports   []*importTask
 }
 
 // Start starts a Cloud that lasts as long as the test. It needs the environment

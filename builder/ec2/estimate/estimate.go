@@ -120,6 +120,8 @@ func parentText(in Input, arch string) string {
 		return "newest of " + parent.Name + " for " + arch
 	case parent.Kind == recipe.ParentRecipe:
 		return "newest image of " + parent.Name + " " + parent.Version
+	case parent.Kind == recipe.ParentObject:
+		return "the disk " + parent.Text + ", which is imported first if it never was"
 	case parent.Kind == recipe.ParentSSM:
 		return "the image that " + parent.Name + " holds"
 	}
@@ -189,6 +191,8 @@ func steps(in Input, c clock) []Step {
 
 func resolveCalls(r *recipe.Recipe) []Call {
 	switch r.Parent.Kind {
+	case recipe.ParentObject: // imported once for each content
+		return []Call{call("s3.HeadObject"), call("ec2.DescribeImages"), call("ec2.ImportImage"), polls("ec2.DescribeImportImageTasks"), call("ec2.CreateTags"), call("ec2.DescribeImages")}
 	case recipe.ParentSSM, recipe.ParentARN:
 		return []Call{call("ssm.GetParameter"), call("ec2.DescribeImages")}
 	case recipe.ParentAlias:

@@ -132,10 +132,21 @@ func (c *conversion) convert(ctx context.Context) (AMI, error) {
 	return c.throughImage(ctx)
 }
 
-// token makes the repeat of an import harmless, and names its task.
+// token names an import, by all that can change what comes of it.
 func (c *conversion) token() string {
 	sum := sha256.Sum256([]byte(strings.Join([]string{c.Image.Name, c.Bucket, c.Key, c.Format, fmt.Sprint(c.AsItIs)}, "\x00")))
 	return hex.EncodeToString(sum[:])
+}
+
+// clientToken makes the repeat of a call harmless. Each try that came to nothing is
+// followed by one with a token of its own: to an old one the service would answer with
+// the task that failed.
+func (c *conversion) clientToken(spent int) *string {
+	if spent == 0 {
+		return aws.String(c.token())
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%d", c.token(), spent))
+	return aws.String(hex.EncodeToString(sum[:]))
 }
 
 // importTag names the import that something belongs to: the service forgets a token
@@ -146,9 +157,9 @@ func (c *conversion) tags(kind types.ResourceType) []types.TagSpecification {
 	return []types.TagSpecification{{ResourceType: kind, Tags: tagList(c.Image.Tags)}}
 }
 
-// ours says that a task was begun by the same call and may still become something.
-func (c *conversion) ours(tags []types.Tag, state *string) bool {
-	return !task{state: aws.ToString(state)}.ended() && slices.ContainsFunc(tags, func(t types.Tag) bool {
+// ours says that a task was begun by the same call.
+func (c *conversion) ours(tags []types.Tag) bool {
+	return slices.ContainsFunc(tags, func(t types.Tag) bool {
 		return aws.ToString(t.Key) == importTag && aws.ToString(t.Value) == c.token()
 	})
 }
@@ -180,6 +191,7 @@ func (c *conversion) throughSnapshot(ctx context.Context) (AMI, error) {
 
 // snapshotTask returns the task that is on its way or done, or begins it.
 func (c *conversion) snapshotTask(ctx context.Context) (string, error) {
+	spent := 0
 	pages := ec2.NewDescribeImportSnapshotTasksPaginator(c.api, &ec2.DescribeImportSnapshotTasksInput{MaxResults: aws.Int32(taskPage)})
 	for n := 0; pages.HasMorePages() && n < taskPages; n++ {
 		out, err := pages.NextPage(ctx)
@@ -187,23 +199,22 @@ func (c *conversion) snapshotTask(ctx context.Context) (string, error) {
 			return "", err
 		}
 		for _, t := range out.ImportSnapshotTasks {
-			if t.SnapshotTaskDetail == nil || !c.ours(t.Tags, t.SnapshotTaskDetail.Status) {
+			if t.SnapshotTaskDetail == nil || !c.ours(t.Tags) {
 				continue
 			}
-			if id := aws.ToString(t.SnapshotTaskDetail.SnapshotId); id != "" {
+			now := task{state: aws.ToString(t.SnapshotTaskDetail.Status)}
+			going, err := c.going(now, aws.ToString(t.SnapshotTaskDetail.SnapshotId), func(id string) (bool, error) {
 				s, err := describe(ctx, c.api, id)
-				if err != nil {
-					return "", err
-				}
-				if s == nil {
-					continue // it was removed since
-				}
+				return s != nil, err
+			})
+			if err != nil || going {
+				return aws.ToString(t.ImportTaskId), err
 			}
-			return aws.ToString(t.ImportTaskId), nil
+			spent++
 		}
 	}
 	out, err := c.api.ImportSnapshot(ctx, &ec2.ImportSnapshotInput{
-		ClientToken: aws.String(c.token()), Description: aws.String(c.Image.Name), RoleName: c.role(),
+		ClientToken: c.clientToken(spent), Description: aws.String(c.Image.Name), RoleName: c.role(),
 		DiskContainer:     &types.SnapshotDiskContainer{Format: aws.String(strings.ToUpper(c.Format)), UserBucket: c.bucket()},
 		TagSpecifications: c.tags(types.ResourceTypeImportSnapshotTask),
 	})
@@ -245,6 +256,7 @@ func (c *conversion) throughImage(ctx context.Context) (AMI, error) {
 }
 
 func (c *conversion) imageTask(ctx context.Context) (string, error) {
+	spent := 0
 	pages := ec2.NewDescribeImportImageTasksPaginator(c.api, &ec2.DescribeImportImageTasksInput{MaxResults: aws.Int32(taskPage)})
 	for n := 0; pages.HasMorePages() && n < taskPages; n++ {
 		out, err := pages.NextPage(ctx)
@@ -252,13 +264,18 @@ func (c *conversion) imageTask(ctx context.Context) (string, error) {
 			return "", err
 		}
 		for _, t := range out.ImportImageTasks {
-			if c.ours(t.Tags, t.Status) {
-				return aws.ToString(t.ImportTaskId), nil
+			if !c.ours(t.Tags) {
+				continue
 			}
+			going, err := c.going(task{state: aws.ToString(t.Status)}, aws.ToString(t.ImageId), func(id string) (bool, error) { return c.imageThere(ctx, id) })
+			if err != nil || going {
+				return aws.ToString(t.ImportTaskId), err
+			}
+			spent++
 		}
 	}
 	out, err := c.api.ImportImage(ctx, &ec2.ImportImageInput{
-		ClientToken: aws.String(c.token()), Description: aws.String(c.Image.Name), RoleName: c.role(),
+		ClientToken: c.clientToken(spent), Description: aws.String(c.Image.Name), RoleName: c.role(),
 		DiskContainers:    []types.ImageDiskContainer{{Format: aws.String(strings.ToUpper(c.Format)), UserBucket: c.bucket()}},
 		TagSpecifications: c.tags(types.ResourceTypeImportImageTask),
 	})
@@ -266,6 +283,26 @@ func (c *conversion) imageTask(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return aws.ToString(out.ImportTaskId), nil
+}
+
+// going says whether a task may still become something: it has not failed, and what it
+// has made, if it has, was not removed since.
+func (c *conversion) going(now task, made string, there func(id string) (bool, error)) (bool, error) {
+	if now.ended() {
+		return false, nil
+	}
+	if !now.completed() || made == "" {
+		return true, nil
+	}
+	return there(made)
+}
+
+func (c *conversion) imageThere(ctx context.Context, id string) (bool, error) {
+	out, err := c.api.DescribeImages(ctx, &ec2.DescribeImagesInput{ImageIds: []string{id}})
+	if strings.HasPrefix(codeOf(err), "InvalidAMIID") {
+		return false, nil
+	}
+	return err == nil && len(out.Images) > 0, err
 }
 
 // Tasks are listed in pages; those behind the last one that is read are older than
@@ -299,9 +336,10 @@ type task struct{ state, message, progress string }
 // ended says that the task is one that has failed, or that somebody has cancelled.
 func (t task) ended() bool { return t.state == "deleted" || t.state == "deleting" }
 
+func (t task) completed() bool { return t.state == "completed" }
+
 func (c *conversion) wait(ctx context.Context, id string, look func() (task, error)) error {
-	what := "the import " + id
-	return poll(ctx, func() (string, bool, error) {
+	return c.Image.poll(ctx, "the import "+id, func() (string, bool, error) {
 		t, err := look()
 		if codeOf(err) == "InvalidConversionTaskId.NotFound" || codeOf(err) == "InvalidConversionTaskId" {
 			return "not there yet", false, nil
@@ -309,12 +347,8 @@ func (c *conversion) wait(ctx context.Context, id string, look func() (task, err
 		if err == nil && t.ended() {
 			err = c.refused(id, t)
 		}
-		return strings.TrimSpace(t.state + " " + t.progress + " " + t.message), t.state == "completed", err
-	}, func(state string) {
-		if c.Image.Progress != nil {
-			c.Image.Progress(what + ": " + state)
-		}
-	}, what)
+		return strings.TrimSpace(t.state + " " + t.progress + " " + t.message), t.completed(), err
+	})
 }
 
 // refused says what a message of VM Import means: it begins with who has to act.
@@ -324,8 +358,8 @@ func (c *conversion) refused(id string, t task) error {
 		Err:    fmt.Errorf("task %s: %s", id, t.state),
 	}
 	switch {
-	case strings.HasPrefix(t.message, "ClientError"):
-		e.Fault, e.Hint = builder.Author, "see AWS's list of errors of VM Import, and mend or convert the disk"
+	case strings.HasPrefix(t.message, "ClientError"), strings.HasPrefix(t.message, "FirstBootFailure"):
+		e.Fault, e.Hint = builder.Author, "VM Import takes certain systems and formats alone: see AWS's list of its errors, and mend or convert the disk"
 	case strings.HasPrefix(t.message, "ServerError"):
 		e.Fault, e.Hint = builder.Transient, "repeat the build"
 	default:

@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,6 +47,8 @@ type Image struct {
 
 	// Progress hears what is waited for, each time that it changes.
 	Progress func(string)
+	// Every is the time between two looks; 0: five seconds.
+	Every time.Duration
 }
 
 // AMI is an image of EC2.
@@ -207,7 +210,7 @@ func (r *registering) ours(image types.Image) bool {
 
 // appeared is find for an image that must be there, but may not be shown yet.
 func (r *registering) appeared(ctx context.Context) (image types.Image, err error) {
-	err = r.wait(ctx, "the image "+r.Name+" to appear", func() (string, bool, error) {
+	err = r.poll(ctx, "the image "+r.Name+" to appear", func() (string, bool, error) {
 		found, err := r.find(ctx)
 		if found != nil {
 			image = *found
@@ -219,7 +222,7 @@ func (r *registering) appeared(ctx context.Context) (image types.Image, err erro
 
 // snapshotComplete waits for the snapshot.
 func (r *registering) snapshotComplete(ctx context.Context) error {
-	return r.wait(ctx, "the snapshot "+r.Snapshot, func() (string, bool, error) {
+	return r.poll(ctx, "the snapshot "+r.Snapshot, func() (string, bool, error) {
 		s, err := describe(ctx, r.images, r.Snapshot)
 		switch {
 		case err != nil:
@@ -241,7 +244,7 @@ func (r *registering) snapshotComplete(ctx context.Context) error {
 // known waits until an image can be used. It bears its own name, whatever was asked for.
 func (r *registering) known(ctx context.Context, image types.Image, reused bool) (AMI, error) {
 	id, name := aws.ToString(image.ImageId), r.Name
-	err := r.wait(ctx, "the image "+id, func() (string, bool, error) {
+	err := r.poll(ctx, "the image "+id, func() (string, bool, error) {
 		out, err := r.images.DescribeImages(ctx, &ec2.DescribeImagesInput{ImageIds: []string{id}})
 		if code := codeOf(err); code == "InvalidAMIID.NotFound" || code == "InvalidAMIID.Unavailable" {
 			return "not there yet", false, nil
@@ -272,18 +275,9 @@ func reasonOf(i types.Image) string {
 	return fmt.Sprintf("%.200s", aws.ToString(i.StateReason.Message))
 }
 
-// wait looks until it is done. What moves is waited for without an end; what does
-// not, for half an hour.
-func (r *registering) wait(ctx context.Context, what string, look func() (state string, done bool, err error)) error {
-	return poll(ctx, look, func(state string) {
-		if r.Progress != nil {
-			r.Progress(what + ": " + state)
-		}
-	}, what)
-}
-
-// poll calls look until it is done, and told each time that the state is another one.
-func poll(ctx context.Context, look func() (state string, done bool, err error), told func(string), what string) error {
+// poll calls look until it is done, and tells each time that the state is another one.
+// What moves is waited for without an end; what does not, for half an hour.
+func (i Image) poll(ctx context.Context, what string, look func() (state string, done bool, err error)) error {
 	last, moved := "", time.Now()
 	for {
 		state, done, err := look()
@@ -292,7 +286,9 @@ func poll(ctx context.Context, look func() (state string, done bool, err error),
 		}
 		if state != last {
 			last, moved = state, time.Now()
-			told(state)
+			if i.Progress != nil {
+				i.Progress(what + ": " + state)
+			}
 		}
 		if time.Since(moved) > stalledAfter {
 			return &builder.Error{
@@ -305,7 +301,7 @@ func poll(ctx context.Context, look func() (state string, done bool, err error),
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-time.After(lookEvery):
+		case <-time.After(cmp.Or(i.Every, lookEvery)):
 		}
 	}
 }

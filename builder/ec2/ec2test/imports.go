@@ -1,0 +1,205 @@
+package ec2test
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// ImportRole is the role with which VM Import reads the bucket; an account has no other.
+const ImportRole = "vmimport"
+
+// importTask is a disk on its way from S3 to an AMI. The Cloud's lock guards it.
+type importTask struct {
+	id, parameters string
+	bucket, key    string
+	format         string
+	tags           map[string]string
+	step           int // of importSteps
+	failed         string
+	image          *image
+}
+
+// importSteps are what a task goes through, one for each look at it.
+var importSteps = []struct{ progress, message string }{
+	{"1", "pending"}, {"19", "converting"}, {"46", "booting"}, {"76", "preparing ami"},
+}
+
+// diskMarks are how the disks of each format begin, and where that is.
+var diskMarks = map[string]struct {
+	at   int
+	mark string
+}{
+	"VMDK": {0, "KDMV"}, "VHDX": {0, "vhdxfile"}, "VHD": {0, "conectix"}, "OVA": {257, "ustar"}, "RAW": {510, "\x55\xaa"},
+}
+
+// importImage takes a disk on, unless it was taken on before.
+func (c *Cloud) importImage(form url.Values) answer {
+	token, parameters := form.Get("ClientToken"), form.Encode()
+	for _, t := range c.imports {
+		if token != "" && strings.Contains(t.parameters, "ClientToken="+url.QueryEscape(token)+"&") {
+			if t.parameters != parameters {
+				return bad("IdempotentParameterMismatch", "The client token you have provided is associated with a task whose parameters are different")
+			}
+			return good(t.show("ImportImageResponse")) // ended or not
+		}
+	}
+	disks := members(form, "DiskContainer")
+	if len(disks) != 1 {
+		return bad("UnsupportedOperation", "the test's cloud imports one disk at a time")
+	}
+	t := &importTask{
+		id: "import-ami-" + newID()[:8], parameters: parameters, tags: tagsFor(form, "import-image-task"),
+		bucket: form.Get(disks[0] + "UserBucket.S3Bucket"), key: form.Get(disks[0] + "UserBucket.S3Key"), format: strings.ToUpper(form.Get(disks[0] + "Format")),
+	}
+	for _, p := range members(form, "TagSpecification") {
+		if kind := form.Get(p + "ResourceType"); kind != "import-image-task" {
+			return bad("InvalidParameterValue", "'%s' is not a valid taggable resource type for this operation.", kind)
+		}
+	}
+	if _, known := diskMarks[t.format]; !known {
+		return bad("InvalidParameter", "The disk image format %s is not supported", t.format)
+	}
+	if role := form.Get("RoleName"); role != "" && role != ImportRole {
+		return bad("InvalidParameter", "The service role %s provided does not exist or does not have sufficient permissions", role)
+	}
+	if _, a := c.beginning(t); !a.ok() {
+		return bad("InvalidParameter", "The given S3 object s3://%s/%s does not exist", t.bucket, t.key)
+	}
+	c.imports = append(c.imports, t)
+	return good(t.show("ImportImageResponse"))
+}
+
+// beginning is how an object in S3 begins.
+func (c *Cloud) beginning(t *importTask) ([]byte, answer) {
+	a := c.emulator.ask(c.ctx, http.MethodGet, "/"+t.bucket+"/"+(&url.URL{Path: t.key}).EscapedPath(), "s3", "")
+	return a.body, a
+}
+
+// describeImports lists tasks, and lets those that are asked for by name go on.
+func (c *Cloud) describeImports(form url.Values) answer {
+	ids := list(form, "ImportTaskId")
+	for _, id := range ids {
+		if !slices.ContainsFunc(c.imports, func(t *importTask) bool { return t.id == id }) {
+			return bad("InvalidConversionTaskId.NotFound", "The import task ID %s does not exist", id)
+		}
+	}
+	tasks := element("importImageTaskSet")
+	for _, t := range c.imports {
+		if len(ids) > 0 && !slices.Contains(ids, t.id) {
+			continue
+		}
+		tasks.children = append(tasks.children, t.show("item"))
+		if len(ids) > 0 {
+			if a := c.goOn(t); a.status != 0 {
+				return a
+			}
+		}
+	}
+	return good(element("DescribeImportImageTasksResponse", tasks))
+}
+
+// goOn takes a task a step further. What is wrong with the disk is found when it is
+// converted, and an AMI is there at the end.
+func (c *Cloud) goOn(t *importTask) answer {
+	if t.failed != "" || t.image != nil {
+		return answer{}
+	}
+	if t.step < len(importSteps)-1 {
+		t.step++
+		if importSteps[t.step].message == "converting" {
+			mark := diskMarks[t.format]
+			disk, a := c.beginning(t)
+			switch {
+			case !a.ok() || len(disk) < mark.at+len(mark.mark) || !bytes.HasPrefix(disk[mark.at:], []byte(mark.mark)):
+				t.failed = fmt.Sprintf("ClientError: Disk validation failed [We do not have access to the given resource, or it is no %s]", t.format)
+			case bytes.Contains(disk, []byte(StrangeSystem)):
+				t.failed = "ClientError: Unknown OS / Missing OS files."
+			case bytes.Contains(disk, []byte(FailingImport)):
+				t.failed = "ServerError: an internal error has occurred during conversion."
+			}
+		}
+		return answer{}
+	}
+	return c.completeImport(t)
+}
+
+// What a disk holds of which VM Import makes no AMI.
+const (
+	StrangeSystem = "a system that nobody knows" // the disk's fault
+	FailingImport = "a disk on which VM Import breaks"
+)
+
+// completeImport makes the AMI, with a name and without tags, as VM Import does.
+func (c *Cloud) completeImport(t *importTask) answer {
+	volume, a := c.form(c.ctx, url.Values{"Action": {"CreateVolume"}, "Size": {"8"}, "AvailabilityZone": {Region + "a"}})
+	if volume == nil {
+		return a
+	}
+	id := volume.get("volumeId")
+	taken, a := c.form(c.ctx, url.Values{"Action": {"CreateSnapshot"}, "VolumeId": {id}, "Description": {"Created by AWS-VMImport service for " + t.id}})
+	if taken == nil {
+		return a
+	}
+	if _, a := c.form(c.ctx, url.Values{"Action": {"DeleteVolume"}, "VolumeId": {id}}); !a.ok() {
+		return a
+	}
+	made, a := c.form(c.ctx, url.Values{"Action": {"RegisterImage"}, "Name": {t.id}, "Description": {"AWS-VMImport service: Linux - Debian GNU/Linux 12"}})
+	if made == nil {
+		return a
+	}
+	img := &image{
+		id: made.get("imageId"), name: t.id, state: stateAvailable, settled: true, rootDevice: "/dev/sda1",
+		attributes: map[string]string{"architecture": "x86_64", "bootMode": "legacy-bios", "enaSupport": "true", "virtualizationType": "hvm", "rootDeviceType": "ebs"},
+		devices:    []device{{name: "/dev/sda1", snapshot: taken.get("snapshotId"), gib: 8, kind: "gp2"}},
+	}
+	if a := c.dropOwnSnapshot(img.id); !a.ok() {
+		return a
+	}
+	c.images[img.id] = img
+	c.appear(img.id)
+	t.image = img
+	return answer{}
+}
+
+// show is a task as the service shows it.
+func (t *importTask) show(name string) *tree {
+	out := element(name, value("importTaskId", t.id))
+	put := func(name, text string) { out.children = append(out.children, value(name, text)) }
+	switch {
+	case t.failed != "":
+		put("status", "deleted")
+		put("statusMessage", t.failed)
+	case t.image != nil:
+		put("status", "completed")
+		put("imageId", t.image.id)
+		put("architecture", "x86_64")
+		put("platform", "Linux")
+		out.children = append(out.children, element("snapshotDetailSet", element("item", value("format", t.format), value("snapshotId", t.image.devices[0].snapshot))))
+	default:
+		put("status", "active")
+		put("progress", importSteps[t.step].progress)
+		put("statusMessage", importSteps[t.step].message)
+	}
+	tags := element("tagSet")
+	for _, key := range slices.Sorted(maps.Keys(t.tags)) {
+		tags.children = append(tags.children, element("item", value("key", key), value("value", t.tags[key])))
+	}
+	out.children = append(out.children, tags)
+	return out
+}
+
+// Imports are the names of all tasks that were begun, in order.
+func (c *Cloud) Imports() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var ids []string
+	for _, t := range c.imports {
+		ids = append(ids, t.id)
+	}
+	return ids
+}
