@@ -141,7 +141,7 @@ func example(t *testing.T, g Gallery, d Description) string {
 func TestExamplesAreRecipes(t *testing.T) {
 	g := New()
 	dir := t.TempDir()
-	for name, text := range map[string]string{"postfix.preseed": "x", "agent.msi": "x", "agent.properties": "x"} {
+	for name, text := range map[string]string{"postfix.preseed": "x", "agent.msi": "x", "agent.properties": "x", "ssm-agent.asc": "x"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

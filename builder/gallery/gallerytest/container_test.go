@@ -221,6 +221,7 @@ func vendorArchives(m *machine, v vendor) {
 	m.fails("amazon-cloudwatch-agent-linux", parameters{"DownloadUrl": v.URL + "/vendor.asc", "Checksum": v.sha256("vendor.asc")}, "neither a .deb nor an .rpm")
 	m.passes("amazon-cloudwatch-agent-linux", agent("vendor", nil))
 	m.passes("amazon-cloudwatch-agent-linux", agent("vendor", parameters{"Checksum": v.sha256("vendor/amazon-cloudwatch-agent.deb")}))
+	ssmAgent(m, v, "deb")
 
 	file := parameters{"SourceUrl": v.URL + "/vendor.asc", "Destination": "/opt/fetched/key", "Checksum": "none", "FileMode": "0750"}
 	m.fails("download-file-linux", file, "give the 64 digits that sha256sum prints")
@@ -272,7 +273,7 @@ func complianceScan(t *testing.T, disk string) {
 
 // noPackageManagerButDnf hides apt, so that the components take the next one.
 func noPackageManagerButDnf(m *machine, v vendor) {
-	m.bash("mv /usr/bin/apt-get /usr/bin/apt-get.hidden; rm -f /usr/bin/java /usr/bin/javac; rm -rf /opt/aws")
+	m.bash("mv /usr/bin/apt-get /usr/bin/apt-get.hidden; rm -f /usr/bin/java /usr/bin/javac; rm -rf /opt/aws /usr/bin/amazon-ssm-agent")
 	m.fails("add-apt-repository-linux", parameters{"RepositoryName": "fixtures", "Uris": v.URL, "Suites": "./", "KeyFile": "/srv/fixtures/vendor.asc"}, "use add-yum-repository-linux")
 	rpmRepositories(m, v)
 	// zypper does not work with a database in which there is nothing.
@@ -282,7 +283,7 @@ func noPackageManagerButDnf(m *machine, v vendor) {
 
 // noPackageManagerButZypper goes on with the one that is left.
 func noPackageManagerButZypper(m *machine, v vendor) {
-	m.bash("zypper --non-interactive remove fixture-hello java-17-amazon-corretto-devel amazon-cloudwatch-agent; ! command -v fixture-hello javac")
+	m.bash("zypper --non-interactive remove fixture-hello java-17-amazon-corretto-devel amazon-cloudwatch-agent amazon-ssm-agent; ! command -v fixture-hello javac amazon-ssm-agent")
 	rpmRepositories(m, v)
 	m.bash("mv /usr/bin/zypper /usr/bin/zypper.hidden")
 	for _, name := range []string{"python-3-linux", "go-stable-linux", "docker-ce-linux", "nginx", "chrony", "update-linux", "install-package-from-repository", "amazon-corretto-17-jdk"} {
@@ -333,7 +334,34 @@ func rpmRepositories(m *machine, v vendor) {
 	m.passes("amazon-cloudwatch-agent-linux", parameters{
 		"DownloadUrl": v.URL + "/vendor/amazon-cloudwatch-agent.rpm", "KeyUrl": v.URL + "/vendor.asc", "KeyFingerprint": v.text("vendor.fingerprint"),
 	})
+	ssmAgent(m, v, "rpm")
 	m.fails("aws-cli-version-2-linux", nil, "Give DownloadUrl and Checksum")
+}
+
+// ssmAgent installs the agent of Systems Manager from a package of that form.
+func ssmAgent(m *machine, v vendor, form string) {
+	const name = "amazon-ssm-agent-linux"
+	with := func(from string, more parameters) parameters {
+		p := parameters{"DownloadUrl": v.URL + "/" + from + "/amazon-ssm-agent." + form, "KeyFingerprint": v.text("vendor.fingerprint")}
+		for k, value := range more {
+			p[k] = value
+		}
+		return p
+	}
+	key, sum := parameters{"KeyUrl": v.URL + "/vendor.asc"}, v.sha256("vendor/amazon-ssm-agent."+form)
+	if form == "deb" {
+		m.fails(name, with("vendor", nil), "Give exactly one of Checksum")
+		m.fails(name, with("vendor", parameters{"KeyUrl": v.URL + "/vendor.asc", "Checksum": sum}), "Give exactly one of Checksum")
+		m.fails(name, with("vendor", parameters{"KeyUrl": v.URL + "/vendor.asc", "KeyFingerprint": ""}), "without KeyFingerprint")
+		m.fails(name, with("vendor", parameters{"KeyFile": "/nowhere"}), "KeyFile /nowhere is not there")
+		m.fails(name, with("vendor", parameters{"Checksum": v.sha256("vendor.asc")}), "The package's SHA-256 is")
+		m.fails(name, with("other", key), "The package's signature is wrong")
+		m.fails(name, with("other", parameters{"KeyFile": "/srv/fixtures/both.asc"}), "is not signed by the key")
+		m.fails(name, parameters{"DownloadUrl": v.URL + "/vendor.asc", "Checksum": v.sha256("vendor.asc")}, "neither a .deb nor an .rpm")
+	}
+	m.passes(name, with("vendor", parameters{"KeyFile": "/srv/fixtures/both.asc"}))
+	m.passes(name, with("vendor", key))
+	m.passes(name, with("vendor", parameters{"Checksum": sum}))
 }
 
 // anotherRelease runs what differs on the next Debian.

@@ -37,12 +37,14 @@ program() {
 	printf '#!/bin/sh\necho "%s"\n' "$2" > "root/$1"
 	chmod 755 "root/$1"
 }
+# agent NAME PROGRAM makes a service of a program.
 agent() {
-	program opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent 'agent'
+	program "$2" 'agent'
 	mkdir -p root/usr/lib/systemd/system
-	printf '%s\n' '[Service]' 'ExecStart=/opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent' \
-		'[Install]' 'WantedBy=multi-user.target' > root/usr/lib/systemd/system/amazon-cloudwatch-agent.service
+	printf '%s\n' '[Service]' "ExecStart=/$2" '[Install]' 'WantedBy=multi-user.target' > "root/usr/lib/systemd/system/$1.service"
 }
+cloudwatch_agent() { agent amazon-cloudwatch-agent opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent; }
+ssm_agent() { agent amazon-ssm-agent usr/bin/amazon-ssm-agent; }
 java() {
 	program usr/bin/java 'openjdk version "17.0.1"'
 	program usr/bin/javac 'javac 17.0.1'
@@ -52,9 +54,12 @@ program usr/bin/fixture-hello 'hello'
 deb fixture-hello 1.0
 java
 deb java-17-amazon-corretto-jdk 17.0.1
-agent
+cloudwatch_agent
 deb amazon-cloudwatch-agent 1.0
 mv apt/amazon-cloudwatch-agent_1.0_all.deb vendor/amazon-cloudwatch-agent.deb
+ssm_agent
+deb amazon-ssm-agent 1.0
+mv apt/amazon-ssm-agent_1.0_all.deb vendor/amazon-ssm-agent.deb
 # A package that asks a question and writes the answer down.
 mkdir -p root/DEBIAN
 printf '%s\n' 'Template: fixture-question/colour' 'Type: string' 'Default: none' 'Description: Which colour?' > root/DEBIAN/templates
@@ -93,20 +98,25 @@ program usr/bin/fixture-hello 'hello'
 build_rpm fixture-hello 1.0
 java
 build_rpm java-17-amazon-corretto-devel 17.0.1
-agent
+cloudwatch_agent
 build_rpm amazon-cloudwatch-agent 1.0 vendor
 mv vendor/amazon-cloudwatch-agent-1.0.rpm vendor/amazon-cloudwatch-agent.rpm
+ssm_agent
+build_rpm amazon-ssm-agent 1.0 vendor
+mv vendor/amazon-ssm-agent-1.0.rpm vendor/amazon-ssm-agent.rpm
 createrepo_c --quiet yum
 cp -r yum yum-newer
 program usr/bin/fixture-hello 'newer hello'
 build_rpm fixture-hello 2.0 yum-newer
 createrepo_c --quiet yum-newer
 
-for package in deb rpm; do
-	gpg --batch --quiet --local-user vendor@example.com --detach-sign --output "vendor/amazon-cloudwatch-agent.$package.sig" "vendor/amazon-cloudwatch-agent.$package"
+for agent in amazon-cloudwatch-agent amazon-ssm-agent; do
+	for package in deb rpm; do
+		gpg --batch --quiet --local-user vendor@example.com --detach-sign --output "vendor/$agent.$package.sig" "vendor/$agent.$package"
+	done
+	cp "vendor/$agent.deb" other/
+	gpg --batch --quiet --local-user other@example.com --detach-sign --output "other/$agent.deb.sig" "other/$agent.deb"
 done
-cp vendor/amazon-cloudwatch-agent.deb other/
-gpg --batch --quiet --local-user other@example.com --detach-sign --output other/amazon-cloudwatch-agent.deb.sig other/amazon-cloudwatch-agent.deb
 
 # Archives that unpack to what the real ones have in the same places.
 mkdir -p go/bin aws
