@@ -153,7 +153,7 @@ func (d *Driver) input(s start, image types.Image, kind, subnet string, spot boo
 	if d.cfg.KeyPair != "" {
 		in.KeyName = aws.String(d.cfg.KeyPair)
 	}
-	if s.role == roleBuild && image.Platform != types.PlatformValuesWindows {
+	if image.Platform != types.PlatformValuesWindows {
 		in.UserData = aws.String(base64.StdEncoding.EncodeToString([]byte(userData(d.cfg.Region))))
 	}
 	if spot {
@@ -221,12 +221,22 @@ func userData(region string) string {
 // ssmInstalled marks an instance on which userData has installed the agent.
 const ssmInstalled = linuxDir + "/ssm-installed"
 
+// outOfReach is the next thing to look at when Systems Manager does not reach an instance.
+// A disk that was built elsewhere has nothing that would run user data.
+func (m *machine) outOfReach() string {
+	hint := "the instance profile needs AmazonSSMManagedInstanceCore, the subnet a way to Systems Manager and S3, and the image an SSM agent or one of curl, wget and python3"
+	if m.role == roleTest {
+		hint = "the image has to have the SSM agent, started at boot: a recipe whose image is published gets it with the component amazon-ssm-agent-linux; else " + hint
+	}
+	return hint
+}
+
 // waitOnline waits until Systems Manager reaches the instance.
 func (m *machine) waitOnline(ctx context.Context) error {
 	limited, cancel := context.WithTimeoutCause(ctx, m.d.cfg.pace.online, &builder.Error{
 		Fault: builder.Internal, Stage: builder.StageLaunch,
 		Reason: fmt.Sprintf("instance %s has not reached Systems Manager within %s", m.id, m.d.cfg.pace.online),
-		Hint:   "the instance profile needs AmazonSSMManagedInstanceCore, the subnet a way to Systems Manager and S3, and the image an SSM agent or one of curl, wget and python3",
+		Hint:   m.outOfReach(),
 	})
 	defer cancel()
 	begin := time.Now()

@@ -9,7 +9,7 @@ import (
 // a time; Run comes between Start and Stop, also several times at once. What runs when
 // the instance stops has its ctx ended before Stop.
 type Machine interface {
-	// Start boots; after it the agent of Systems Manager answers.
+	// Start boots; after it the agent of Systems Manager answers, unless it is ErrNoAgent.
 	Start(ctx context.Context) error
 	// Run runs a script as root. The error says that the machine could not.
 	Run(ctx context.Context, script Script) (Outcome, error)
@@ -22,6 +22,9 @@ type Machine interface {
 	// Close removes the machine, started or not.
 	Close() error
 }
+
+// ErrNoAgent is what a machine whose system has no agent of Systems Manager starts with.
+var ErrNoAgent = errors.New("the system has no agent of Systems Manager")
 
 // Script is what one command has an instance do.
 type Script struct {
