@@ -25,4 +25,6 @@ export INGOT_TEST_MOTO="$PWD/.cache/moto/bin/moto_server"
 export INGOT_TEST_CFNLINT="$PWD/.cache/cfn-lint/bin/cfn-lint"
 # Without -count an earlier result could stand in for a run. GOTESTSUM is a command
 # with its arguments, split on purpose.
-exec ${GOTESTSUM:-go run gotest.tools/gotestsum@v1.13.0} --format pkgname -- -race -count 1 -timeout 15m ./builder/component/aws ./builder/ec2/... ./cmd/ingot-agent-aws
+go_test() { ${GOTESTSUM:-go run gotest.tools/gotestsum@v1.13.0} --format pkgname -- -race -count 1 -timeout 15m "$@"; }
+go_test ./builder/component/aws ./builder/ec2/... ./cmd/ingot-agent-aws
+go_test -run OnAWS ./cmd/ingot

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/service/ebs"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
@@ -58,7 +57,7 @@ func openCloud(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (
 		return nil, err
 	}
 	publisher := &publish.Publisher{
-		Blocks: ebs.NewFromConfig(loaded), Images: sdk.NewFromConfig(loaded),
+		Blocks: publish.NewBlocks(loaded, 0), Images: sdk.NewFromConfig(loaded),
 		Dir: filepath.Join(cfg.DataDir, "publish", a.Region), Tags: driver.ImageTags(),
 	}
 	return &cloud{driver: driver, publisher: struct {

@@ -1,11 +1,16 @@
 package ec2test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -23,7 +28,7 @@ func (c *Cloud) blockCall(w http.ResponseWriter, r *Request) {
 		c.mu.Lock()
 		switch r.Operation {
 		case "StartSnapshot":
-			c.snapshotStarted(body)
+			c.snapshotStarted(r, body)
 		case "CompleteSnapshot":
 			if s := c.snapshots[path.Base(r.Path)]; s != nil {
 				s.waiting, s.polls = nil, c.options.Polls
@@ -67,13 +72,14 @@ func (c *Cloud) listing(body []byte) []byte {
 
 // snapshotStarted keeps a new snapshot pending, and removes the volume of which moto
 // makes it: AWS has none. The lock is held.
-func (c *Cloud) snapshotStarted(body []byte) {
+func (c *Cloud) snapshotStarted(r *Request, body []byte) {
+	var in struct{ ParentSnapshotId string }
 	var out struct{ SnapshotId string }
-	if err := json.Unmarshal(body, &out); err != nil {
-		c.t.Errorf("moto's answer to StartSnapshot: %v", err)
+	if err := errors.Join(json.Unmarshal(r.body, &in), json.Unmarshal(body, &out)); err != nil {
+		c.t.Errorf("StartSnapshot and moto's answer to it: %v", err)
 		return
 	}
-	c.snapshots[out.SnapshotId] = &snapshot{waiting: func() bool { return true }}
+	c.snapshots[out.SnapshotId] = &snapshot{waiting: func() bool { return true }, uploaded: true, parent: in.ParentSnapshotId}
 	c.appear(out.SnapshotId)
 	found, a := c.form(c.ctx, url.Values{"Action": {"DescribeSnapshots"}, "SnapshotId.1": {out.SnapshotId}})
 	if found != nil {
@@ -82,4 +88,65 @@ func (c *Cloud) snapshotStarted(body []byte) {
 	if !a.ok() {
 		c.t.Errorf("remove the volume of %s: status %d %s %v", out.SnapshotId, a.status, a.body, a.err)
 	}
+}
+
+// uploadedRoot writes the volume of a snapshot; nil if it was not uploaded. The lock is
+// held; what is returned takes none.
+func (c *Cloud) uploadedRoot(id string, gib int64) func(ctx context.Context, path string) error {
+	var chain []string // the snapshot, and those below it
+	for ; id != ""; id = c.snapshots[id].parent {
+		if s := c.snapshots[id]; s == nil || !s.uploaded {
+			return nil
+		}
+		chain = append(chain, id)
+	}
+	if len(chain) == 0 {
+		return nil
+	}
+	slices.Reverse(chain)
+	return func(ctx context.Context, path string) (err error) {
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, f.Close()) }()
+		if err := f.Truncate(gib << 30); err != nil {
+			return err
+		}
+		for _, id := range chain {
+			if err := c.emulator.readBlocks(ctx, id, f); err != nil {
+				return fmt.Errorf("blocks of %s: %w", id, err)
+			}
+		}
+		return nil
+	}
+}
+
+// readBlocks writes into a file the blocks that a snapshot has itself.
+func (e *emulator) readBlocks(ctx context.Context, id string, into *os.File) error {
+	const size = 512 << 10
+	at := "/snapshots/" + id + "/blocks"
+	listed := e.ask(ctx, http.MethodGet, at, "ebs", "")
+	if !listed.ok() {
+		return fmt.Errorf("list: status %d %.200s %w", listed.status, listed.body, listed.err)
+	}
+	var list struct {
+		Blocks []struct {
+			BlockIndex int64
+			BlockToken string
+		}
+	}
+	if err := json.Unmarshal(listed.body, &list); err != nil {
+		return err
+	}
+	for _, b := range list.Blocks {
+		block := e.ask(ctx, http.MethodGet, fmt.Sprintf("%s/%d?blockToken=%s", at, b.BlockIndex, url.QueryEscape(b.BlockToken)), "ebs", "")
+		if !block.ok() || len(block.body) != size {
+			return fmt.Errorf("block %d: status %d, %d bytes, %v", b.BlockIndex, block.status, len(block.body), block.err)
+		}
+		if _, err := into.WriteAt(block.body, b.BlockIndex*size); err != nil {
+			return err
+		}
+	}
+	return nil
 }

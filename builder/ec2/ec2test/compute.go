@@ -123,7 +123,7 @@ func (c *Cloud) runInstances(r *Request) answer {
 	if devices == nil {
 		return refused
 	}
-	root := devices[0].gib
+	root := devices[0]
 	setDevices(form, devices)
 	parsed, a := c.form(c.ctx, form)
 	if parsed == nil {
@@ -141,8 +141,8 @@ func (c *Cloud) runInstances(r *Request) answer {
 		i.machine = Machine(noMachine{})
 		if c.options.Machine != nil {
 			i.machine = c.options.Machine(Launch{
-				Instance: id, Image: parent.id, Type: form.Get("InstanceType"), RootGiB: root,
-				UserData: string(userData), Tags: tagsFor(form, "instance"),
+				Instance: id, Image: parent.id, Type: form.Get("InstanceType"), RootGiB: root.gib,
+				Root: c.uploadedRoot(root.snapshot, root.gib), UserData: string(userData), Tags: tagsFor(form, "instance"),
 			})
 		}
 		c.instances[id] = i

@@ -26,10 +26,12 @@ import (
 
 // ContainerMachines are real systems: each a container over a disk of its own, which
 // begins as Debian 12 with curl, as the AMIs of all vendors have a program that fetches,
-// or as the image that was made of another. Commands run in it as
-// root, with a boot ID that is another after each restart (nspawn sees to that). It
-// shares the host's network, so that an address of the loopback is the same inside;
-// services do not run. It is called before Start, so that its disks outlast the Cloud.
+// or as the image that was made of another. Commands run in it as root, with a boot ID
+// that is another after each restart (nspawn sees to that). It shares the host's
+// network, so that an address of the loopback is the same inside; services do not run.
+// One whose disk was uploaded has what was uploaded, byte by byte, and answers Systems
+// Manager only if the agent is started at boot there. It is called before Start, so that
+// its disks outlast the Cloud.
 func ContainerMachines(t testing.TB) func(Launch) Machine {
 	t.Helper()
 	disks := &diskSet{t: t, dir: t.TempDir(), base: fetching(t), images: map[string]string{}}
@@ -81,14 +83,29 @@ func fetching(t testing.TB) string {
 	})
 }
 
-// of is the disk that an AMI has.
-func (s *diskSet) of(image string) string {
+// of is the disk of the AMI that an instance is launched from.
+func (s *diskSet) of(ctx context.Context, l Launch) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if path, ours := s.images[image]; ours {
-		return path
+	if path, ours := s.images[l.Image]; ours {
+		return path, nil
 	}
-	return s.base
+	if l.Root == nil {
+		return s.base, nil
+	}
+	raw, path := filepath.Join(s.dir, l.Image+".raw"), filepath.Join(s.dir, l.Image+".qcow2")
+	if err := l.Root(ctx, raw); err != nil {
+		return "", errors.Join(err, os.RemoveAll(raw))
+	}
+	text, err := exec.CommandContext(ctx, "qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, path).CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("disk of %s: %w: %s", l.Image, err, text)
+	}
+	if err := errors.Join(err, os.Remove(raw)); err != nil {
+		return "", err
+	}
+	s.images[l.Image] = path
+	return path, nil
 }
 
 // overlay makes a disk that begins as another one.
@@ -157,6 +174,11 @@ func (m *containerMachine) Start(ctx context.Context) error {
 	if err := m.prepare(); err != nil {
 		return err
 	}
+	if m.launch.Root != nil {
+		if _, err := os.Lstat(filepath.Join(m.mounted.Root(), "etc/systemd/system/multi-user.target.wants/amazon-ssm-agent.service")); err != nil {
+			return ErrNoAgent
+		}
+	}
 	cmd := exec.Command("systemd-nspawn",
 		"--quiet", "--settings=no", "--register=no", "--keep-unit", "--as-pid2", "--console=pipe", "--kill-signal=SIGKILL",
 		"--machine="+container.Name(m.mounted.Root()), "--hostname="+m.launch.Instance,
@@ -209,7 +231,10 @@ func (m *containerMachine) attach(ctx context.Context) error {
 	}
 	grow := false
 	if _, err := os.Stat(m.disk); errors.Is(err, os.ErrNotExist) {
-		base := m.disks.of(m.launch.Image)
+		base, err := m.disks.of(ctx, m.launch)
+		if err != nil {
+			return err
+		}
 		size, err := store.VirtualSize(base)
 		if err != nil {
 			return err

@@ -31,6 +31,8 @@
 //	ebs StartSnapshot            | complete at once, by a volume | pending until CompleteSnapshot; no volume
 //	ebs ListSnapshotBlocks and   | blocks of 512 bytes, tokens   | blocks of 512 KiB, tokens that may be
 //	ListChangedBlocks            | that the model refuses        | sent back
+//	instances of images of       | any                           | with ContainerMachines, what was uploaded, with
+//	uploaded snapshots           |                               | what the parents of the snapshot have
 //	s3, presigned addresses      | any, and none                 | the signature and its time are checked
 //
 // Not here: NoReboot images of running instances, Targets of commands, user data
@@ -92,6 +94,10 @@ type Launch struct {
 	RootGiB  int64  // size of the root volume
 	UserData string // as the instance sees it, decoded
 	Tags     map[string]string
+
+	// Root writes the root volume into a new file, from the blocks that were uploaded
+	// through the EBS direct APIs; nil: it is of another origin.
+	Root func(ctx context.Context, path string) error
 }
 
 // Cloud is one account in one region, empty but for Parents, Profile and a bucket.
@@ -184,6 +190,11 @@ func (c *Cloud) Config() aws.Config {
 		Region: Region, BaseEndpoint: aws.String(c.URL), HTTPClient: c.client,
 		Credentials: credentials.StaticCredentialsProvider{Value: keys},
 	}
+}
+
+// Environment has the variables by which a program finds credentials for the Cloud.
+func (c *Cloud) Environment() map[string]string {
+	return map[string]string{"AWS_ACCESS_KEY_ID": keys.AccessKeyID, "AWS_SECRET_ACCESS_KEY": keys.SecretAccessKey, "AWS_SESSION_TOKEN": keys.SessionToken}
 }
 
 // setUp makes what every account of the tests has.

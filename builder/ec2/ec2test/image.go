@@ -33,9 +33,11 @@ type device struct {
 
 // snapshot is what is known of one besides what moto knows.
 type snapshot struct {
-	hidden  bool // moto's own, of which AWS has none
-	polls   int
-	waiting func() bool // not complete for another reason than polls
+	hidden   bool // moto's own, of which AWS has none
+	polls    int
+	waiting  func() bool // not complete for another reason than polls
+	uploaded bool        // through the EBS direct APIs
+	parent   string      // of one that was uploaded; empty: none
 }
 
 func (i *image) poll() {
