@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/ec2/publish/chain"
+	"github.com/seed-6db18919/ingot/builder/local/store"
 )
 
 // driver is what images that were published are images of.
@@ -74,6 +75,12 @@ func (p *Publisher) Publish(ctx context.Context, spec builder.PublishSpec, log f
 }
 
 func (p *Publisher) upload(ctx context.Context, spec builder.PublishSpec, tags map[string]string, log func(string)) (_ Snapshot, err error) {
+	// An upload takes minutes, in which the disk must not be pruned.
+	lease, err := store.LeaseFile(spec.Image.Ref)
+	if err != nil {
+		return Snapshot{}, failed(err, "the image's disk is not there any more")
+	}
+	defer func() { err = errors.Join(err, lease.Release()) }()
 	disk, err := chain.Open(ctx, spec.Image.Ref)
 	if err != nil {
 		return Snapshot{}, failed(err, "the image's disk could not be read")

@@ -2,14 +2,22 @@ package publish_test
 
 import (
 	"context"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 
 	"github.com/seed-6db18919/ingot/builder"
 	driver "github.com/seed-6db18919/ingot/builder/ec2"
 	"github.com/seed-6db18919/ingot/builder/ec2/publish"
+	"github.com/seed-6db18919/ingot/builder/ec2/publish/publishtest"
+	"github.com/seed-6db18919/ingot/builder/local/store"
 )
 
 // With the driver's Boot it is what the pipeline wants.
@@ -65,5 +73,50 @@ func TestPublisher(t *testing.T) {
 	second := do("b-3", "sha256:fedcba98765432100", top)
 	if second.ID == first.ID || !strings.Contains(strings.Join(said, "\n"), "1 of 21 blocks differ from "+s.ID) {
 		t.Errorf("the next version: %+v, saying %q", second, said)
+	}
+}
+
+// TestPublishedDiskIsNotPruned forgets an image and prunes its store while the image is
+// uploaded.
+func TestPublishedDiskIsNotPruned(t *testing.T) {
+	s, err := store.Open(t.TempDir())
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	must(err)
+	below, err := s.AddBase("base.qcow2", someDisk(t))
+	must(err)
+	overlay := filepath.Join(s.Work(), "one", "disk.qcow2")
+	must(os.Mkdir(filepath.Dir(overlay), 0o700))
+	must(s.Overlay(t.Context(), store.NewOverlay{Path: overlay, Below: below}))
+	img, err := s.PublishImage(t.Context(), overlay, below, store.NewImage{Key: "key", Driver: "local"})
+	must(err)
+
+	prune := func() []string {
+		removed, err := s.Prune(t.Context(), store.Keep{Age: time.Nanosecond})
+		must(err)
+		return removed
+	}
+	var begin sync.Once
+	w := newWorld(t, func(*http.Request) publishtest.Fault {
+		begin.Do(func() {
+			must(s.RemoveImage("key"))
+			if removed := prune(); len(removed) > 0 {
+				t.Errorf("removed while it was read: %v", removed)
+			}
+		})
+		return publishtest.None
+	})
+	p := &publish.Publisher{Blocks: publish.NewBlocks(w.config, 0), Images: &account{Snapshots: w.snapshots()}, Dir: t.TempDir()}
+	_, err = p.Publish(t.Context(), builder.PublishSpec{Build: "1", Recipe: "web", Image: img}, func(string) {})
+	must(err)
+	if removed := prune(); len(removed) != 1 {
+		t.Errorf("removed afterwards: %v", removed)
+	}
+	if _, err := p.Publish(t.Context(), builder.PublishSpec{Build: "2", Recipe: "web", Image: img}, func(string) {}); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("published without a disk: %v", err)
 	}
 }

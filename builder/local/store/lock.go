@@ -111,6 +111,17 @@ func (s *Store) Lease(key string) (*Lease, error) {
 	return &Lease{Layer: layer, file: f}, os.Chtimes(path, now, now) // for Prune: when it was last of use
 }
 
+// LeaseFile leases the layer that a disk file is, whatever store it is in; nil when it
+// is none. The error is ErrNotFound when the layer has gone.
+func LeaseFile(file string) (*Lease, error) {
+	s := &Store{dir: filepath.Dir(filepath.Dir(file))}
+	key, ok := s.LayerOf(file)
+	if !ok {
+		return nil, nil
+	}
+	return s.Lease(key)
+}
+
 // Release ends the use. It may be called on nil.
 func (l *Lease) Release() error {
 	if l == nil {
