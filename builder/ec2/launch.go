@@ -163,20 +163,24 @@ func (d *Driver) input(s start, image types.Image, kind, subnet string, spot boo
 	return in, nil
 }
 
-// mappings are the image's own volumes, the first one as large as asked for, and
-// the further ones.
+// mappings are the image's own volumes, which end with the instance whatever the image
+// says, the first one as large as asked for, and the further ones.
 func mappings(s start, image types.Image) ([]types.BlockDeviceMapping, error) {
 	var all []types.BlockDeviceMapping
-	root := aws.ToString(image.RootDeviceName)
-	if s.diskGiB > 0 {
-		for _, m := range image.BlockDeviceMappings {
-			if aws.ToString(m.DeviceName) == root && m.Ebs != nil && aws.ToInt32(m.Ebs.VolumeSize) > int32(s.diskGiB) {
+	for _, m := range image.BlockDeviceMappings {
+		if m.Ebs == nil {
+			continue
+		}
+		own := types.BlockDeviceMapping{DeviceName: m.DeviceName, Ebs: &types.EbsBlockDevice{DeleteOnTermination: aws.Bool(true)}}
+		if root := aws.ToString(image.RootDeviceName); s.diskGiB > 0 && aws.ToString(m.DeviceName) == root {
+			if aws.ToInt32(m.Ebs.VolumeSize) > int32(s.diskGiB) {
 				return nil, &builder.Error{Fault: builder.Author, Stage: builder.StageLaunch,
 					Reason: fmt.Sprintf("the parent image's disk has %d GiB, the recipe asks for %d", aws.ToInt32(m.Ebs.VolumeSize), s.diskGiB),
 					Hint:   "a disk can grow and not shrink: raise the recipe's disk size, or leave it out"}
 			}
+			own = volume(root, s.diskGiB)
 		}
-		all = append(all, volume(root, s.diskGiB))
+		all = append(all, own)
 	}
 	const free = "fghijklmnop" // of which EC2 advises to name further volumes
 	if len(s.disks) > len(free) {

@@ -102,6 +102,9 @@ func TestStoppedInOrderABuildGoesOn(t *testing.T) {
 			if images := c.Leftovers(t.Context()).With(tagBuild, request.Build).Images; len(images) != 1 {
 				t.Errorf("images %v", images)
 			}
+			if volumes := c.Leftovers(t.Context()).With(tagBuild, request.Build).Volumes; len(volumes) > 0 {
+				t.Errorf("volumes %v", volumes)
+			}
 			if left := running(t, c); len(left) > 0 {
 				t.Errorf("still running: %s", strings.Join(left, ", "))
 			}
