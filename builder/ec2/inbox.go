@@ -2,7 +2,6 @@ package ec2
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -19,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
+	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/component"
 	"github.com/seed-6db18919/ingot/builder/relay"
 )
@@ -29,6 +29,7 @@ import (
 type inbox struct {
 	d      *Driver
 	prefix string // of this process alone
+	page   *int32 // how many objects are listed at once; nil: as many as S3 gives
 
 	mu        sync.Mutex
 	listeners map[string]*listener // by the part of the key after prefix
@@ -39,6 +40,16 @@ type inbox struct {
 
 // parallel is how many objects are read at the same time.
 const parallel = 16
+
+const (
+	// atOnce is how many pieces of one journal are read in one look: others wait for it.
+	atOnce = 32
+	// maxAhead is how many pieces may be there before the one that they follow. The agent
+	// writes one after the other.
+	maxAhead = 32
+	// maxForeign is how many objects that are none of the agent's an instance may write.
+	maxForeign = 500
+)
 
 // maxEventText bounds the text of one event, in bytes.
 const maxEventText = 64 << 10
@@ -60,11 +71,13 @@ func (b *inbox) close() {
 
 // listener is one operation that is waited for.
 type listener struct {
-	b    *inbox
-	name string
+	b       *inbox
+	name    string
+	foreign int // objects that were none of the agent's; of the inbox's goroutine
 
 	mu     sync.Mutex
 	offset int64 // of the journal, up to which it was read
+	flood  bool  // objects come that no agent writes
 	notes  []relay.Note
 	heard  time.Time
 	news   chan struct{}
@@ -90,11 +103,24 @@ func (l *listener) leave() {
 func (l *listener) prefix() string { return l.b.prefix + l.name + "/" }
 
 // take returns what has come since, and when there last was a sign of life.
-func (l *listener) take() (notes []relay.Note, heard time.Time) {
+func (l *listener) take() (notes []relay.Note, heard time.Time, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.flood {
+		return nil, l.heard, &builder.Error{Fault: builder.Author, Stage: builder.StageBuild,
+			Reason: fmt.Sprintf("more than %d objects that ingot's agent has not written lie where the instance tells of itself", maxForeign),
+			Hint:   "nothing but the agent may write there: see what the components do with the addresses that it is given"}
+	}
 	notes, l.notes = l.notes, nil
-	return notes, l.heard
+	return notes, l.heard, nil
+}
+
+// flooded ends the listening.
+func (l *listener) flooded() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.flood = true
+	poke(l.news)
 }
 
 func poke(c chan struct{}) {
@@ -141,16 +167,9 @@ func (b *inbox) work(ctx context.Context) {
 
 // look reads everything that lies in the inbox, and deletes it.
 func (b *inbox) look(ctx context.Context) error {
-	listed, err := b.d.aws.Objects.ListObjectsV2(ctx, &s3.ListObjectsV2Input{
-		Bucket: aws.String(b.d.cfg.Bucket), Prefix: aws.String(b.prefix),
-	})
-	if err != nil || len(listed.Contents) == 0 {
+	byName, err := b.list(ctx)
+	if err != nil {
 		return err
-	}
-	byName := map[string][]string{} // the names of objects by listener
-	for _, o := range listed.Contents {
-		name, object, _ := strings.Cut(strings.TrimPrefix(aws.ToString(o.Key), b.prefix), "/")
-		byName[name] = append(byName[name], object)
 	}
 	var read sync.WaitGroup
 	var mu sync.Mutex
@@ -172,47 +191,84 @@ func (b *inbox) look(ctx context.Context) error {
 	return b.delete(ctx, gone)
 }
 
-// delete removes objects, of which one listing has no more than one call takes.
-func (b *inbox) delete(ctx context.Context, objects []types.ObjectIdentifier) error {
-	if len(objects) == 0 {
-		return nil
+// list finds the names of objects by listener. A page that is full is followed by one
+// of other listeners: whoever has filled it must not hide what they are told.
+func (b *inbox) list(ctx context.Context) (map[string][]string, error) {
+	byName := map[string][]string{}
+	in := &s3.ListObjectsV2Input{Bucket: aws.String(b.d.cfg.Bucket), Prefix: aws.String(b.prefix), MaxKeys: b.page}
+	for {
+		listed, err := b.d.aws.Objects.ListObjectsV2(ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		last := ""
+		for _, o := range listed.Contents {
+			name, object, _ := strings.Cut(strings.TrimPrefix(aws.ToString(o.Key), b.prefix), "/")
+			byName[name] = append(byName[name], object)
+			last = name
+		}
+		if !aws.ToBool(listed.IsTruncated) || last == "" {
+			return byName, nil
+		}
+		in.StartAfter = aws.String(b.prefix + last + "0") // which follows on the slash
 	}
-	_, err := b.d.aws.Objects.DeleteObjects(ctx, &s3.DeleteObjectsInput{
-		Bucket: aws.String(b.d.cfg.Bucket), Delete: &types.Delete{Objects: objects, Quiet: aws.Bool(true)},
-	})
-	return err
 }
 
-// read hands objects to their listener in order and returns those that are done
-// with: all up to the first that could not be read.
-func (b *inbox) read(ctx context.Context, name string, objects []string) []string {
-	slices.SortFunc(objects, func(a, b string) int { return cmp.Compare(a, b) })
-	l := b.find(name)
-	for n, object := range objects {
-		if l == nil {
-			continue // it does not listen any more
-		}
-		if object == relay.BeatName {
-			l.hear(nil, -1)
-			continue
-		}
-		offset, err := strconv.ParseInt(object, 10, 64)
-		if err != nil || offset < 0 {
-			continue // not written by the agent
-		}
-		if offset > l.at() {
-			return objects[:n] // what comes before it is not there yet
-		}
-		text, err := b.d.object(ctx, b.prefix+path.Join(name, object), relay.MaxLine+relay.MaxPiece)
+// delete removes objects, as many in a call as S3 takes.
+func (b *inbox) delete(ctx context.Context, objects []types.ObjectIdentifier) error {
+	const most = 1000
+	for some := range slices.Chunk(objects, most) {
+		_, err := b.d.aws.Objects.DeleteObjects(ctx, &s3.DeleteObjectsInput{
+			Bucket: aws.String(b.d.cfg.Bucket), Delete: &types.Delete{Objects: some, Quiet: aws.Bool(true)},
+		})
 		if err != nil {
-			if code(err) != "NoSuchKey" && ctx.Err() == nil {
-				b.d.cfg.Log.WithError(err).Warn("a piece of a build's log could not be read; it is tried again")
-			}
-			return objects[:n]
+			return err
 		}
-		l.hear(text, offset)
 	}
-	return objects
+	return nil
+}
+
+// read hands objects to their listener in order and returns those that are done with.
+// A journal that grew while nobody looked is read a part at a time, and ends at the
+// first piece that could not be read.
+func (b *inbox) read(ctx context.Context, name string, objects []string) (done []string) {
+	slices.Sort(objects)
+	l := b.find(name)
+	if l == nil {
+		return objects // it does not listen any more
+	}
+	pieces, ahead, ended := 0, 0, false
+	for _, object := range objects {
+		offset, err := strconv.ParseInt(object, 10, 64)
+		switch {
+		case object == relay.BeatName:
+			l.hear(nil, -1)
+		case err != nil || offset < 0 || !ended && offset > l.at() && ahead == maxAhead:
+			l.foreign++
+		case ended:
+			continue
+		case offset > l.at():
+			ahead++ // what comes before it is not there yet
+			continue
+		default:
+			text, err := b.d.object(ctx, b.prefix+path.Join(name, object), relay.MaxLine+relay.MaxPiece)
+			if err != nil {
+				if code(err) != "NoSuchKey" && ctx.Err() == nil {
+					b.d.cfg.Log.WithError(err).Warn("a piece of a build's log could not be read; it is tried again")
+				}
+				ended = true
+				continue
+			}
+			l.hear(text, offset)
+			pieces++
+			ended = pieces == atOnce
+		}
+		done = append(done, object)
+	}
+	if l.foreign > maxForeign {
+		l.flooded()
+	}
+	return done
 }
 
 func (l *listener) at() int64 {

@@ -203,7 +203,10 @@ func (c *command) follow(ctx context.Context, ear *listener, emit func(component
 	defer check.Stop()
 	wait, silent, last := pace.quiet/10, 0, time.Now()
 	for {
-		notes, heard := ear.take()
+		notes, heard, err := ear.take()
+		if err != nil {
+			return relay.Outcome{}, err
+		}
 		for _, n := range notes {
 			if n.Done != nil {
 				return *n.Done, nil
