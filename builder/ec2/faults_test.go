@@ -66,7 +66,9 @@ func ranOnce(t *testing.T, d *Driver, build string, img builder.Image) {
 func TestFaultsLeaveOneImageOrNone(t *testing.T) {
 	machines := ec2test.ContainerMachines(t)
 	c := ec2test.Start(t, ec2test.Options{Machine: machines})
-	d := newDriver(t, configOf(t, c, realAgent(t)))
+	cfg := configOf(t, c, realAgent(t))
+	cfg.Services = connect(c.Config(), 300*time.Millisecond, 2*time.Second) // for calls that hang
+	d := newDriver(t, cfg)
 	ami := ec2test.Parents[0].ID
 
 	lost := func(service, operation string) []*ec2test.Fault {
