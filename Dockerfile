@@ -18,7 +18,8 @@
 #	CAP_SETFCAP, CAP_DAC_*,          with the owners, modes and capabilities that
 #	CAP_CHOWN, CAP_FOWNER, CAP_FSETID they have in the image
 #	no seccomp and AppArmor profile  Docker's refuse mount and pivot_root
-#	a writable /sys/fs/cgroup        systemd-nspawn makes a group per container
+#	a writable /sys/fs/cgroup        systemd-nspawn makes a group per container; where control
+#	                                 groups are of version 1: --cgroupns=private as well
 #
 # Whoever may start builds has root on the host then: it is a machine for nothing else.
 #

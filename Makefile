@@ -49,7 +49,7 @@ test-aws: packages-test ## The tests of access to AWS, against moto (from PyPI, 
 	@GOTESTSUM='$(GOTESTSUM)' scripts/test-aws.sh
 
 .PHONY: test-image
-test-image: packages-image ## Build the Dockerfile without an image registry, and run the daemon of the image
+test-image: packages-image ## Build the Dockerfile without an image registry, bring the Compose file up, build images in it
 	scripts/check-dockerfile.sh
 
 .PHONY: test-short

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the Dockerfile without an image registry, and looks at the result.
+# Builds the Dockerfile without an image registry, looks at the result, and has the
+# Compose file run it.
 #
 # Stand-ins for the two base images are made here: a minimal Debian, and the same with
 # this machine's Go. Modules and compiled packages come from its caches, Debian
@@ -71,3 +72,5 @@ kill -TERM "$daemon"
 wait "$daemon" || failed "ended with status $?"
 '
 say "the Dockerfile makes a working image"
+b rm "$ctr" >/dev/null
+scripts/check-compose.sh "$work/store" "$work/run"

@@ -20,7 +20,7 @@ host='ca-certificates dosfstools e2fsprogs gdisk git grub-common grub-efi-amd64-
 browser='chromium'
 test="postgresql python3-venv wine64 wixl $browser"
 bench='mkosi packer'
-image='buildah mmdebstrap'
+image='aardvark-dns buildah catatonit curl mmdebstrap netavark podman podman-compose runc'
 
 usage() {
 	echo "usage: $0 host|test|browser|bench|image ..." >&2

@@ -125,12 +125,12 @@ func runOnce(ctx context.Context, spec Spec, job component.Job, emit func(compon
 	if ctx.Err() != nil {
 		return component.Result{}, errors.Join(context.Cause(ctx), forgotten)
 	}
-	result, err := judge(err, out.result, said)
+	result, err := judge(err, out, said)
 	return result, errors.Join(err, forgotten)
 }
 
 // judge makes sense of how the agent ended and what it said.
-func judge(ended error, said *component.Result, stderr *tail) (component.Result, error) {
+func judge(ended error, out *eventReader, stderr *tail) (component.Result, error) {
 	status := 0
 	var exit *exec.ExitError
 	switch {
@@ -138,6 +138,14 @@ func judge(ended error, said *component.Result, stderr *tail) (component.Result,
 		status = exit.ExitCode()
 	case ended != nil:
 		return component.Result{}, fmt.Errorf("systemd-nspawn: %w", ended)
+	}
+	said := out.result
+	if said == nil && !out.heard {
+		return component.Result{}, &builder.Error{
+			Stage: builder.StageBuild, Reason: "the container ended before its agent began" + stderr.cause(),
+			Hint:   "`ingot doctor` on the machine that builds starts a container too, and says what it takes",
+			Output: stderr.text(), Err: fmt.Errorf("exit status %d", status),
+		}
 	}
 	if said == nil {
 		return component.Result{}, &builder.Error{

@@ -3,6 +3,7 @@ package container
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -176,8 +177,29 @@ func TestHostileOutput(t *testing.T) {
 func TestAgentThatDiesSaysSo(t *testing.T) {
 	o := run(t.Context(), newSpec(t), job("die"))
 	var failed *builder.Error
-	if !errors.As(o.err, &failed) || !strings.Contains(failed.Reason, "before the components did") {
+	if !errors.As(o.err, &failed) || failed.Reason != "the container ended before its agent began" {
 		t.Errorf("got %v", o.err)
+	}
+}
+
+func TestEndWithoutResultNamesItsCause(t *testing.T) {
+	for name, c := range map[string]struct{ output, stderr, want string }{
+		"nothing was said":      {"", "", "the container ended before its agent began"},
+		"nspawn could not":      {"", "Failed to chown() cgroup\nAttempted to remove disk file system\n", "the container ended before its agent began: Failed to chown() cgroup"},
+		"nspawn cleans up":      {"", "Attempted to remove disk file system under x", "the container ended before its agent began"},
+		"the agent began":       {`{"kind":"started"}` + "\n", "Killed", "the container ended before the components did"},
+		"a component's garbage": {"half a line", "", "the container ended before the components did"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, said := newEventReader(func(component.Event) {}), &tail{limit: 4 << 10}
+			fmt.Fprint(out, c.output)
+			fmt.Fprint(said, c.stderr)
+			_, err := judge(nil, out, said)
+			var failed *builder.Error
+			if !errors.As(err, &failed) || failed.Reason != c.want || failed.Hint == "" {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
 	}
 }
 

@@ -22,6 +22,7 @@ const (
 // Lines that are too long, not JSON, or of an unknown kind are dropped.
 type eventReader struct {
 	emit    func(component.Event)
+	heard   bool              // the agent has begun
 	result  *component.Result // of the last Finished
 	line    []byte
 	tooLong bool
@@ -34,6 +35,7 @@ func newEventReader(emit func(component.Event)) *eventReader {
 // Write never fails: the container must not be able to end its own run oddly.
 func (r *eventReader) Write(p []byte) (int, error) {
 	written := len(p)
+	r.heard = r.heard || written > 0
 	for {
 		end := bytes.IndexByte(p, '\n')
 		if end < 0 {
@@ -132,6 +134,16 @@ func (t *tail) Write(p []byte) (int, error) {
 		t.kept = t.kept[over:]
 	}
 	return len(p), nil
+}
+
+// cause is the first line, which is where systemd-nspawn says what was wrong, to be put
+// behind a sentence. What it cannot clear up is not what was wrong.
+func (t *tail) cause() string {
+	line, _, _ := strings.Cut(t.text(), "\n")
+	if line == "" || strings.HasPrefix(line, "Attempted to remove disk file system") {
+		return ""
+	}
+	return ": " + line
 }
 
 func (t *tail) text() string {

@@ -52,7 +52,7 @@ func (r Report) Ready() bool {
 // few seconds at most, the longest for a guest that hangs.
 func Probe(ctx context.Context, dataDir string) Report {
 	probes := []func(context.Context) Check{
-		checkUser, checkKVM, checkFUSE, checkLoop,
+		checkUser, checkKVM, checkFUSE, checkLoop, checkContainer,
 		func(context.Context) Check { return checkDisk(dataDir) },
 		func(context.Context) Check { return checkMemory("/proc/meminfo") },
 	}
