@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"slices"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -63,12 +61,6 @@ func (o *globals) exec(c *cobra.Command, build string, command []string) error {
 		return err
 	}
 	defer keepers.close()
-	// Whoever reads may stop: that must not kill this program, which has a disk mounted.
-	// The signal is caught and not ignored: programs would inherit that.
-	broken := make(chan os.Signal, 1)
-	signal.Notify(broken, syscall.SIGPIPE)
-	defer signal.Stop(broken)
-
 	ctx, cancel := context.WithCancelCause(c.Context())
 	defer cancel(nil)
 	show := &foreign{out: c.OutOrStdout(), err: c.ErrOrStderr()}

@@ -40,6 +40,24 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:]))
 }
 
+// errNobodyReads is why the program stops when its output has no reader any more.
+var errNobodyReads = errors.New("nobody reads the output any more")
+
+// reader is who the program's standard output goes to.
+type reader struct {
+	*os.File
+	left context.CancelCauseFunc
+}
+
+// Write stops the program in order when the reader has left: a build has disks mounted.
+func (r reader) Write(p []byte) (int, error) {
+	n, err := r.File.Write(p)
+	if errors.Is(err, syscall.EPIPE) {
+		r.left(errNobodyReads)
+	}
+	return n, err
+}
+
 // stopSignals are those that end the program in order. A terminal that is closed is
 // one of them, unless nohup was asked to outlive it.
 func stopSignals() []os.Signal {
@@ -52,7 +70,12 @@ func stopSignals() []os.Signal {
 
 // run is the whole program without its process.
 func run(ctx context.Context, args []string) int {
+	// Caught, and not ignored, which programs would inherit; what matters is the failed write.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	ctx, left := context.WithCancelCause(ctx)
+	defer left(nil)
 	root := rootCommand()
+	root.SetOut(reader{os.Stdout, left})
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	var code exitCode

@@ -266,8 +266,8 @@ func newLog(w io.Writer, c config.Log) (*logrus.Logger, error) {
 
 // terminalOptions looks at what is written to: a person or a file.
 func terminalOptions(w io.Writer) terminal.Options {
-	if f, ok := w.(*os.File); ok {
-		return terminal.Detect(f, os.Getenv)
+	if r, ok := w.(reader); ok {
+		return terminal.Detect(r.File, os.Getenv)
 	}
 	return terminal.Options{}
 }
