@@ -14,9 +14,10 @@ store=$1 run=$2
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/ingot-compose-XXXXXX")
 mkdir "$work/bin" "$work/deploy" "$work/recipes"
+# Podman's own limits may be above what this machine lets anybody have.
 cat >"$work/containers.conf" <<END
 [containers]
-default_ulimits = ["nofile=$(ulimit -Hn):$(ulimit -Hn)"]
+default_ulimits = ["nofile=4096:4096", "nproc=8192:8192"]
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
