@@ -283,7 +283,7 @@ func noPackageManagerButDnf(m *machine, v vendor) {
 
 // noPackageManagerButZypper goes on with the one that is left.
 func noPackageManagerButZypper(m *machine, v vendor) {
-	m.bash("zypper --non-interactive remove fixture-hello java-17-amazon-corretto-devel amazon-cloudwatch-agent amazon-ssm-agent; ! command -v fixture-hello javac amazon-ssm-agent")
+	m.bash("zypper --non-interactive remove fixture-hello fixture-goodbye java-17-amazon-corretto-devel amazon-cloudwatch-agent amazon-ssm-agent; ! command -v fixture-hello fixture-goodbye javac amazon-ssm-agent")
 	rpmRepositories(m, v)
 	m.bash("mv /usr/bin/zypper /usr/bin/zypper.hidden")
 	for _, name := range []string{"python-3-linux", "go-stable-linux", "docker-ce-linux", "nginx", "chrony", "update-linux", "install-package-from-repository", "amazon-corretto-17-jdk"} {
@@ -310,11 +310,22 @@ func rpmRepositories(m *machine, v vendor) {
 	m.passes(name, with("yum", key))
 	m.passes(name, with("yum", parameters{"KeyFile": "/srv/fixtures/both.asc", "KeyFingerprint": v.text("vendor.fingerprint")}))
 	m.passes("install-package-from-repository", parameters{"PackageName": "fixture-hello"})
+	m.passes("install-package-from-repository", parameters{"PackageName": "fixture-goodbye"})
 	m.passes(name, with("yum-newer", key))
-	m.passes("update-linux", nil)
-	if got := m.bash("fixture-hello"); got != "newer hello\n" {
-		m.t.Errorf("after the update the package prints %q", got)
+	m.updates("exclude: [fixture-good*]")
+	if got := m.bash("fixture-hello; fixture-goodbye"); got != "newer hello\ngoodbye\n" {
+		m.t.Errorf("after an update of all but one the packages print %q", got)
 	}
+	m.passes("install-package-from-repository", parameters{"PackageName": "fixture-stays"})
+	m.updates("include: [fixture-stays]")
+	if got := m.bash("fixture-goodbye"); got != "goodbye\n" {
+		m.t.Errorf("after an update of another the package prints %q", got)
+	}
+	m.updates("include: [fixture-goodbye, fixture-hello], exclude: [fixture-hello]")
+	if got := m.bash("fixture-goodbye"); got != "newer goodbye\n" {
+		m.t.Errorf("after its update the package prints %q", got)
+	}
+	m.passes("update-linux", nil)
 
 	tests := &machine{t: m.t, on: m.on, tests: true, jobs: m.jobs + 1000}
 	tests.passes("yum-repository-test-linux", parameters{"RepositoryAccess": "required"})

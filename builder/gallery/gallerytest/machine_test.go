@@ -119,6 +119,16 @@ func (m *machine) component(name string, given parameters) (component.Result, st
 	return m.run(name, component.JobDocument{Name: name, Path: "gallery:" + name + "@" + version, Text: string(text), Parameters: given})
 }
 
+// updates runs the action UpdateOS with these inputs.
+func (m *machine) updates(inputs string) {
+	m.t.Helper()
+	text := "schemaVersion: 1.0\nphases:\n- name: build\n  steps:\n  - name: update\n    action: UpdateOS\n    inputs: {" + inputs + "}\n"
+	result, printed := m.run("UpdateOS", component.JobDocument{Name: "update", Path: "update.yaml", Text: text})
+	if m.hung == nil && !result.Status.OK() {
+		m.t.Errorf("UpdateOS %s: %+v\n%s", inputs, result.Failure, last(printed))
+	}
+}
+
 // passes runs a component that has to succeed and to print some texts.
 func (m *machine) passes(name string, given parameters, prints ...string) {
 	m.t.Helper()

@@ -96,6 +96,8 @@ program usr/bin/fixture-stays 'stays'
 build_rpm fixture-stays 1.0
 program usr/bin/fixture-hello 'hello'
 build_rpm fixture-hello 1.0
+program usr/bin/fixture-goodbye 'goodbye'
+build_rpm fixture-goodbye 1.0
 java
 build_rpm java-17-amazon-corretto-devel 17.0.1
 cloudwatch_agent
@@ -108,6 +110,8 @@ createrepo_c --quiet yum
 cp -r yum yum-newer
 program usr/bin/fixture-hello 'newer hello'
 build_rpm fixture-hello 2.0 yum-newer
+program usr/bin/fixture-goodbye 'newer goodbye'
+build_rpm fixture-goodbye 2.0 yum-newer
 createrepo_c --quiet yum-newer
 
 for agent in amazon-cloudwatch-agent amazon-ssm-agent; do
