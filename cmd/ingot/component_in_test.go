@@ -75,6 +75,36 @@ func TestComponentInAThrowAwayMachine(t *testing.T) {
 	}
 }
 
+// TestComponentInAThrowAwayGuest runs the test phase of a document where services run.
+func TestComponentInAThrowAwayGuest(t *testing.T) {
+	skipIfShort(t)
+	s := newIngotProcess(t)
+	lendParent(t, filepath.Join(s.dir, "cache"))
+	path, logs := filepath.Join(s.dir, "running.yaml"), filepath.Join(s.dir, "logs")
+	s.write(path, `schemaVersion: 1.0
+phases:
+  - name: test
+    steps:
+      - {name: Booted, action: ExecuteBash, inputs: {commands: ["systemctl is-active systemd-journald.service", "echo this is $(systemd-detect-virt --vm)"]}}
+`)
+	s.launch("component", "run", "--in", "debian-12", "--isolation", "vm", "--phases", "test", "--ingot-config", s.config, "-l", logs, path)
+	if state := s.wait(); state.ExitCode() != exitOK {
+		t.Fatalf("%v\n%s", state, s.log)
+	}
+	shown := s.log.String()
+	if result := resultIn(t, shown); result.Status != component.Success || result.Executed != 1 || filepath.Dir(result.LogURL) != logs {
+		t.Errorf("%+v", result)
+	}
+	// Which of its emulators is used depends on the host.
+	if !strings.Contains(shown, "| active\n") || !strings.Contains(shown, "| this is qemu\n") && !strings.Contains(shown, "| this is kvm\n") {
+		t.Errorf("it shows\n%s", shown)
+	}
+	s.nothingLeftOf([]string{s.dir})
+	if left := append(s.workspaces(), namesIn(t, s.temp)...); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
 // resultIn is the result at the end of what a run shows.
 func resultIn(t *testing.T, shown string) runSummary {
 	t.Helper()
