@@ -55,6 +55,9 @@ type database interface {
 	workers(config *river.Config) (workers, error)
 	// clock is an SQL expression: now, in milliseconds, by the database's own clock.
 	clock() string
+	// only is an SQL expression: of the JSON object in a text column one field alone, as
+	// such an object.
+	only(field, column string) string
 	close() error
 }
 

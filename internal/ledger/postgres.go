@@ -71,6 +71,10 @@ func (d *postgres) inTx(ctx context.Context, fn func(tx) error) error {
 
 func (d *postgres) clock() string { return "(extract(epoch FROM clock_timestamp()) * 1000)::bigint" }
 
+func (d *postgres) only(field, column string) string {
+	return fmt.Sprintf("json_build_object('%[1]s', %[2]s::json -> '%[1]s')::text", field, column)
+}
+
 func (d *postgres) workers(config *river.Config) (workers, error) {
 	return river.NewClient(d.driver, config)
 }

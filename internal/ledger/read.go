@@ -142,7 +142,7 @@ func (l *Ledger) withImages(ctx context.Context, found []buildRow) ([]reporter.B
 	images := make(map[string]reporter.Image)
 	if len(ids.args) > 0 {
 		list, err := collect(ctx, l.db, scanImage,
-			"SELECT "+lightColumns+", i.recipe, i.version, 0 FROM images AS i WHERE "+strings.Join(ids.terms, " OR "), ids.args...)
+			"SELECT "+l.lightColumns()+", i.recipe, i.version, 0 FROM images AS i WHERE "+strings.Join(ids.terms, " OR "), ids.args...)
 		if err != nil {
 			return nil, fmt.Errorf("images of builds: %w", err)
 		}
@@ -197,10 +197,14 @@ func (l *Ledger) PullRequestBuilds(ctx context.Context, repository string, pullR
 
 const (
 	imageColumns = "i.id, i.repository, i.driver, i.ref, i.size, i.virtual, i.inventory, i.build, i.created, " + publishedColumn
-	lightColumns = "i.id, i.repository, i.driver, i.ref, i.size, i.virtual, '', i.build, i.created, " + publishedColumn
 
 	publishedColumn = "COALESCE((SELECT p.id FROM published AS p WHERE p.image_id = i.id), '')"
 )
+
+// lightColumns are imageColumns without the packages.
+func (l *Ledger) lightColumns() string {
+	return strings.Replace(imageColumns, "i.inventory", l.db.only("os", "i.inventory"), 1)
+}
 
 // scanImage reads imageColumns or lightColumns, then recipe, version and number.
 func scanImage(s scanner) (reporter.Image, error) {
@@ -218,9 +222,8 @@ func scanImage(s scanner) (reporter.Image, error) {
 		return i, err
 	}
 	i.OS = installed.OS
-	i.Packages = make([]reporter.Package, len(installed.Packages))
-	for n, p := range installed.Packages {
-		i.Packages[n] = reporter.Package(p)
+	for _, p := range installed.Packages {
+		i.Packages = append(i.Packages, reporter.Package(p))
 	}
 	return i, nil
 }
@@ -236,7 +239,7 @@ func imageName(recipe, version string, number int) string {
 // Images lists images, newest first, each under its last release. Packages are
 // there when one image is asked for by its ID.
 func (l *Ledger) Images(ctx context.Context, f ImageFilter) ([]reporter.Image, error) {
-	columns := lightColumns
+	columns := l.lightColumns()
 	if f.ID != "" {
 		columns = imageColumns
 	}

@@ -94,6 +94,10 @@ func (d *sqlite) inTx(ctx context.Context, fn func(tx) error) error {
 
 func (d *sqlite) clock() string { return "CAST(unixepoch('subsec') * 1000 AS INTEGER)" }
 
+func (d *sqlite) only(field, column string) string {
+	return fmt.Sprintf("json_object('%[1]s', json_extract(%[2]s, '$.%[1]s'))", field, column)
+}
+
 func (d *sqlite) workers(config *river.Config) (workers, error) {
 	return river.NewClient(d.driver, config)
 }
