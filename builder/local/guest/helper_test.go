@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sirupsen/logrus"
+
 	"github.com/seed-6db18919/ingot/builder"
 )
 
@@ -32,12 +34,29 @@ func qemuImg(t *testing.T, args ...string) {
 	}
 }
 
+// complaints is a log in which nothing may stand: whatever a machine has to tell is a
+// failure of the test.
+func complaints(t *testing.T) logrus.FieldLogger {
+	log := logrus.New()
+	log.SetOutput(complaining{t})
+	log.SetLevel(logrus.InfoLevel)
+	return log
+}
+
+type complaining struct{ *testing.T }
+
+func (c complaining) Write(line []byte) (int, error) {
+	c.Errorf("the machine complains: %s", line)
+	return len(line), nil
+}
+
 // start starts a machine that is gone, with everything it made, when the test ends.
 func start(t *testing.T, spec Spec) *Machine {
 	t.Helper()
 	if spec.Dir == "" {
 		spec.Dir = t.TempDir()
 	}
+	spec.Log = complaints(t)
 	m, err := Start(t.Context(), spec)
 	if err != nil {
 		t.Fatalf("Start: %v", err)

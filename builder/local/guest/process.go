@@ -67,10 +67,12 @@ func (m *Machine) own(started chan<- error) {
 		var readers sync.WaitGroup // they end with QEMU's side of their sockets
 		readers.Go(m.console.run)
 		readers.Go(m.qmp.run)
+		running, ended := context.WithCancel(m.life)
 		if m.emulated {
-			readers.Go(m.growTLB)
+			readers.Go(func() { m.growTLB(running) })
 		}
 		err = m.cmd.Wait()
+		ended()
 		readers.Wait()
 	}
 	cleanup = errors.Join(cleanup, m.console.close(), m.wires.closeNear())
@@ -113,13 +115,13 @@ func (m *Machine) event(e qmpEvent) {
 }
 
 // growTLB makes the first seconds of an emulated machine shorter.
-func (m *Machine) growTLB() {
-	err := m.tlb.run(m.life)
+func (m *Machine) growTLB(ctx context.Context) {
+	err := m.tlb.run(ctx)
 	if err == nil {
 		return
 	}
-	m.log.WithError(err).Warn("guest: the machine starts more slowly than it could")
-	if err := m.qmp.execute(m.life, "cont"); err != nil && !errors.Is(err, errHungUp) && m.life.Err() == nil {
+	m.log.WithError(err).Info("guest: the machine starts more slowly than it could")
+	if err := m.qmp.execute(ctx, "cont"); err != nil && !errors.Is(err, errHungUp) && ctx.Err() == nil {
 		m.log.WithError(err).Error("guest: the machine may stand still")
 	}
 }

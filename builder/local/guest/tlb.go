@@ -28,7 +28,8 @@ const (
 	tlbLimit = 30 * time.Second
 
 	tlbWatchpoint  = "2,7ffffffffffe,4"
-	registerRIP    = "p10"
+	allRegisters   = "g"                   // a single one is refused to whom has not read the description of all
+	ripAt          = 16                    // of registers of 8 bytes
 	kernelAddress  = 0xffff_8000_0000_0000 // and above: the kernel has unpacked itself
 	maxDebugPacket = 16 << 10              // bytes of an answer
 )
@@ -124,16 +125,16 @@ func (g *tlbGrower) flush(first bool) (kernel bool, err error) {
 			return false, fmt.Errorf("%s was answered by %q", command, said)
 		}
 	}
-	said, err := g.ask(registerRIP)
+	said, err := g.ask(allRegisters)
 	if err != nil {
 		return false, err
 	}
-	at, err := hex.DecodeString(said)
-	if err != nil || len(at) != 8 {
-		return false, fmt.Errorf("the instruction pointer is %q", said)
+	registers, err := hex.DecodeString(said[:min(len(said), 2*8*(ripAt+1))])
+	if err != nil || len(registers) != 8*(ripAt+1) {
+		return false, fmt.Errorf("the registers are %.100q", said)
 	}
 	_, err = g.conn.Write([]byte(packet("c")))
-	return binary.LittleEndian.Uint64(at) >= kernelAddress, err
+	return binary.LittleEndian.Uint64(registers[8*ripAt:]) >= kernelAddress, err
 }
 
 func (g *tlbGrower) ask(command string) (string, error) {
@@ -143,7 +144,7 @@ func (g *tlbGrower) ask(command string) (string, error) {
 	return g.answer()
 }
 
-// answer reads the next packet and acknowledges it.
+// answer reads the next packet and acknowledges it. It is io.EOF when QEMU ends.
 func (g *tlbGrower) answer() (string, error) {
 	if _, err := g.answers.ReadSlice('$'); err != nil { // acknowledgements of ours come before
 		return "", err
@@ -163,6 +164,9 @@ func (g *tlbGrower) answer() (string, error) {
 	}
 	if _, err := g.answers.Discard(2); err != nil { // the sum: nothing is lost between two processes
 		return "", err
+	}
+	if len(text) > 0 && (text[0] == 'W' || text[0] == 'X') {
+		return "", io.EOF // QEMU ends
 	}
 	_, err := g.conn.Write([]byte("+"))
 	return string(text), err

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"testing"
@@ -78,10 +79,11 @@ func (d *debugged) obey(command string) error {
 	case "Z" + tlbWatchpoint, "z" + tlbWatchpoint:
 		d.flushes++
 		return d.answer("OK")
-	case registerRIP:
+	case allRegisters:
 		rip := d.rips[0]
 		d.rips = d.rips[min(1, len(d.rips)-1):]
-		return d.answer(hex.EncodeToString(binary.LittleEndian.AppendUint64(nil, rip)))
+		registers := append(binary.LittleEndian.AppendUint64(make([]byte, 8*ripAt), rip), make([]byte, 100)...)
+		return d.answer(hex.EncodeToString(registers))
 	case "c":
 		d.running = true
 		return nil
@@ -145,8 +147,9 @@ func TestTLBIsFlushedUntilTheKernelRuns(t *testing.T) {
 func TestTLBGrowerToleratesNothingStrange(t *testing.T) {
 	for want, say := range map[string]map[string]string{
 		`Z2,7ffffffffffe,4 was answered by "E22"`: {"Z" + tlbWatchpoint: "E22"},
-		`the instruction pointer is "xx"`:         {registerRIP: "xx"},
-		"an answer does not end":                  {registerRIP: strings.Repeat("0", maxDebugPacket+1)},
+		`the registers are "xx"`:                  {allRegisters: "xx"},
+		`the registers are ""`:                    {allRegisters: ""},
+		"an answer does not end":                  {allRegisters: strings.Repeat("0", maxDebugPacket+1)},
 	} {
 		d := &debugged{rips: []uint64{0}, say: say}
 		if err := grown(t, d); err == nil || !strings.Contains(err.Error(), want) {
@@ -171,6 +174,11 @@ func TestTLBGrowerEndsWithTheMachine(t *testing.T) {
 	}
 	if err := <-served; err != nil {
 		t.Error(err)
+	}
+
+	d = &debugged{rips: []uint64{0}, say: map[string]string{allRegisters: "W00"}}
+	if err := grown(t, d); !errors.Is(err, io.EOF) {
+		t.Errorf("QEMU says that it ends: %v", err)
 	}
 
 	near, far = debugWire(t)
