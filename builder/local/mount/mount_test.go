@@ -355,6 +355,29 @@ func TestDetachAfterTheDaemonDied(t *testing.T) {
 	}
 }
 
+// TestDetachNeedsNoSignal detaches a disk whose daemon no signal reaches: one that is
+// sent at a bad moment may as well be lost.
+func TestDetachNeedsNoSignal(t *testing.T) {
+	const program = "qemu-storage-daemon"
+	daemon, err := exec.LookPath(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deaf := "#!/bin/sh\ntrap '' TERM INT HUP QUIT\n" + daemon + ` "$@" <&0` + "\n"
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, program), []byte(deaf), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	at := t.TempDir()
+	m, err := Attach(t.Context(), Spec{Disk: overlay(t, newDisk(t)), Dir: at})
+	if err != nil {
+		t.Fatal(err)
+	}
+	detach(t, m)
+	wantNothing(t, at)
+}
+
 func TestDetachWhileBusy(t *testing.T) {
 	dir := t.TempDir()
 	m, err := Attach(t.Context(), Spec{Disk: overlay(t, newDisk(t)), Dir: dir})

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"os/exec"
 	"syscall"
 )
@@ -13,7 +15,8 @@ import (
 // It is a direct child, so that its end can be awaited.
 type storage struct {
 	cmd    *exec.Cmd
-	done   chan struct{} // closed when the process is gone and err is set
+	input  io.WriteCloser // of its monitor, which would be closed with it
+	done   chan struct{}  // closed when the process is gone and err is set
 	err    error
 	stderr *tail
 }
@@ -33,8 +36,7 @@ func startStorage(ctx context.Context, spec Spec, image string) (*storage, error
 	s.cmd.Stdout = ready
 	// Its own process group: the terminal's interrupt is for us, who still need it.
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	// A monitor whose input ends would be closed, so it gets a pipe that stays open.
-	if _, err := s.cmd.StdinPipe(); err != nil {
+	if s.input, err = s.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
 	if err := s.cmd.Start(); err != nil {
@@ -79,9 +81,14 @@ func storageArgs(spec Spec, image string) ([]string, error) {
 	return append(args, "--chardev", "stdio,id=monitor,signal=off", "--monitor", "chardev=monitor"), nil
 }
 
-// stop asks the daemon to write everything, close the disk and end.
+// quit are the commands that end the daemon.
+const quit = `{"execute":"qmp_capabilities"} {"execute":"quit"}` + "\n"
+
+// stop asks the daemon to write everything, close the disk and end. It asks on the
+// monitor: a signal that comes just before the daemon goes to sleep would be noticed
+// only when something else wakes it, which may be never.
 func (s *storage) stop(ctx context.Context) error {
-	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) && !isDone(err) {
+	if _, err := io.WriteString(s.input, quit); err != nil && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, os.ErrClosed) {
 		return err
 	}
 	select {
