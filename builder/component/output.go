@@ -2,7 +2,6 @@ package component
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"strings"
 )
@@ -82,30 +81,6 @@ func (f fan) Write(p []byte) (int, error) {
 		}
 	}
 	return len(p), nil
-}
-
-// firstRead is how much is read at once from a program that has not printed much,
-// in bytes: most print little, and the usual buffer is what a short step costs most.
-const firstRead = 1 << 10
-
-// ReadFrom is what io.Copy uses.
-func (f fan) ReadFrom(r io.Reader) (total int64, err error) {
-	buffer := make([]byte, firstRead)
-	for {
-		n, err := r.Read(buffer)
-		total += int64(n)
-		if _, err := f.Write(buffer[:n]); err != nil {
-			return total, err
-		}
-		switch {
-		case errors.Is(err, io.EOF):
-			return total, nil
-		case err != nil:
-			return total, err
-		case n == len(buffer) && n < maxPiece:
-			buffer = make([]byte, maxPiece)
-		}
-	}
 }
 
 func (o *outputs) flush() {

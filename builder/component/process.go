@@ -48,7 +48,6 @@ func (p program) run(ctx context.Context) (status int, held bool, err error) {
 	}
 	cmd := exec.CommandContext(ctx, name, p.args[1:]...)
 	cmd.Dir, cmd.Env = p.dir, env
-	cmd.Stdout, cmd.Stderr = p.stdout, p.stderr
 	cmd.WaitDelay = outputGrace
 	tree, err := newProcessTree(markVariable + "=" + p.mark)
 	if err != nil {
@@ -60,6 +59,11 @@ func (p program) run(ctx context.Context) (status int, held bool, err error) {
 		tree.kill(cmd.Process)
 		return os.ErrProcessDone
 	}
+	output, err := p.connect(cmd)
+	if err != nil {
+		return 0, false, err
+	}
+	defer output.close()
 	if err := cmd.Start(); err != nil {
 		return 0, false, err
 	}
@@ -69,13 +73,10 @@ func (p program) run(ctx context.Context) (status int, held bool, err error) {
 		_ = cmd.Wait()
 		return 0, false, cmp.Or(ctx.Err(), err)
 	}
-	err = cmd.Wait()
+	held, err = output.wait(cmd)
 	if ctx.Err() != nil {
 		tree.kill(nil) // whoever was being born while the tree was cut down
 		return 0, false, ctx.Err()
-	}
-	if held = errors.Is(err, exec.ErrWaitDelay); held {
-		err = nil
 	}
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		if exit.ExitCode() >= 0 {
@@ -85,6 +86,33 @@ func (p program) run(ctx context.Context) (status int, held bool, err error) {
 	}
 	return 0, held, err
 }
+
+// awaiter is the output of a program that was started, and with it the program's end.
+type awaiter interface {
+	// wait returns when the program has ended and its output is closed; held is true
+	// when something kept that open for outputGrace and longer. The error is that of
+	// cmd.Wait.
+	wait(cmd *exec.Cmd) (held bool, err error)
+	close()
+}
+
+// copies is output that exec.Cmd copies.
+type copies struct{}
+
+func (p program) connectCopies(cmd *exec.Cmd) awaiter {
+	cmd.Stdout, cmd.Stderr = p.stdout, p.stderr
+	return copies{}
+}
+
+func (copies) wait(cmd *exec.Cmd) (held bool, err error) {
+	err = cmd.Wait()
+	if errors.Is(err, exec.ErrWaitDelay) {
+		return true, nil
+	}
+	return false, err
+}
+
+func (copies) close() {}
 
 // lookPath finds a program as the step's own environment and folder have it, not
 // as this program's.

@@ -1,11 +1,15 @@
 package component
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -90,5 +94,64 @@ func TestBackgroundProgramsDoNotHoldTheStep(t *testing.T) {
 	}
 	if p, err := os.FindProcess(pid); err != nil || p.Kill() != nil {
 		t.Errorf("kill %d: %v", pid, err)
+	}
+}
+
+// TestOutputIsAwaited holds what is done on Linux, and what is done where the kernel is
+// too old for it, to the same.
+func TestOutputIsAwaited(t *testing.T) {
+	ways := map[string]func(program, *exec.Cmd) (awaiter, error){
+		"in one thread": program.connect,
+		"copied":        func(p program, cmd *exec.Cmd) (awaiter, error) { return p.connectCopies(cmd), nil },
+	}
+	const much, any = 5 << 20, -1
+	tests := map[string]struct {
+		script         string
+		stdout, stderr int
+		held           bool
+		status         int
+	}{
+		"nothing":                   {script: "true"},
+		"exit status":               {script: "exit 7", status: 7},
+		"a little":                  {script: "echo out; echo error >&2", stdout: 4, stderr: 6},
+		"much":                      {script: fmt.Sprintf("head -c %d /dev/zero", much), stdout: much},
+		"much on both":              {script: fmt.Sprintf("head -c %d /dev/zero & head -c %[1]d /dev/zero >&2; wait", much), stdout: much, stderr: much},
+		"one closed early":          {script: "exec >&-; sleep 0.1; echo error >&2", stderr: 6},
+		"both closed early":         {script: "exec >&- 2>&-; sleep 0.1; exit 3", status: 3},
+		"held":                      {script: "sleep 1000 & echo out", stdout: 4, held: true},
+		"held and printed to":       {script: "while sleep 0.01; do echo; done &", stdout: any, held: true},
+		"closed soon after the end": {script: "(sleep 0.2; echo out) &", stdout: 4},
+	}
+	for way, connect := range ways {
+		for name, test := range tests {
+			t.Run(way+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				var stdout, stderr bytes.Buffer
+				cmd := exec.Command("/bin/bash", "-c", test.script)
+				cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+				cmd.WaitDelay = outputGrace
+				mark := markVariable + "=" + t.Name()
+				cmd.Env = append(os.Environ(), mark)
+				defer killTree(0, mark, time.Second)
+				output, err := connect(program{stdout: &stdout, stderr: &stderr}, cmd)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer output.close()
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				held, err := output.wait(cmd)
+				if (err != nil) != (test.status != 0) || cmd.ProcessState.ExitCode() != test.status {
+					t.Errorf("exit status %d, error %v, want status %d", cmd.ProcessState.ExitCode(), err, test.status)
+				}
+				if held != test.held {
+					t.Errorf("held: %t, want %t", held, test.held)
+				}
+				if test.stdout != any && stdout.Len() != test.stdout || stderr.Len() != test.stderr {
+					t.Errorf("%d bytes on stdout and %d on stderr, want %d and %d", stdout.Len(), stderr.Len(), test.stdout, test.stderr)
+				}
+			})
+		}
 	}
 }
