@@ -46,7 +46,7 @@ func (p program) run(ctx context.Context) (status int, held bool, err error) {
 	if err != nil {
 		return 0, false, err
 	}
-	cmd := exec.CommandContext(ctx, name, p.args[1:]...)
+	cmd := exec.Command(name, p.args[1:]...)
 	cmd.Dir, cmd.Env = p.dir, env
 	cmd.WaitDelay = outputGrace
 	tree, err := newProcessTree(markVariable + "=" + p.mark)
@@ -55,25 +55,34 @@ func (p program) run(ctx context.Context) (status int, held bool, err error) {
 	}
 	defer tree.release()
 	cmd.SysProcAttr = tree.attributes(p.line)
-	cmd.Cancel = func() error {
-		tree.kill(cmd.Process)
-		return os.ErrProcessDone
-	}
 	output, err := p.connect(cmd)
 	if err != nil {
 		return 0, false, err
 	}
 	defer output.close()
+	if err := ctx.Err(); err != nil {
+		return 0, false, err
+	}
 	if err := cmd.Start(); err != nil {
 		return 0, false, err
 	}
-	if err := tree.adopt(cmd.Process); err != nil {
+	// exec.CommandContext would have a goroutine wait for ctx, which a short step notices.
+	killed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
 		tree.kill(cmd.Process)
-		// That it was killed is known; ctx has ended where that is why it was not adopted.
-		_ = cmd.Wait()
-		return 0, false, cmp.Or(ctx.Err(), err)
+		close(killed)
+	})
+	notAdopted := tree.adopt(cmd.Process)
+	if notAdopted != nil {
+		tree.kill(cmd.Process)
 	}
 	held, err = output.wait(cmd)
+	if !stop() {
+		<-killed
+	}
+	if notAdopted != nil { // ctx has ended where that is the reason
+		return 0, false, cmp.Or(ctx.Err(), notAdopted)
+	}
 	if ctx.Err() != nil {
 		tree.kill(nil) // whoever was being born while the tree was cut down
 		return 0, false, ctx.Err()
