@@ -27,6 +27,8 @@ const (
 	// that waits in its boot loader is not held up for ever.
 	tlbLimit = 30 * time.Second
 
+	interrupt      = "\x03"
+	replyEmpty     = "vMustReplyEmpty"
 	tlbWatchpoint  = "2,7ffffffffffe,4"
 	allRegisters   = "g"                   // a single one is refused to whom has not read the description of all
 	ripAt          = 16                    // of registers of 8 bytes
@@ -60,27 +62,24 @@ func (g *tlbGrower) restarted() {
 // caller has it go on by other means.
 func (g *tlbGrower) run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { g.conn.Close() })()
-	first := true
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-g.again:
 		}
-		err := g.grow(ctx, first)
+		err := g.grow(ctx)
 		if ctx.Err() != nil || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
 			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("QEMU's GDB server: %w", err)
 		}
-		first = false
 	}
 }
 
-// grow flushes until the kernel runs. first is true as long as nothing was said to
-// the server: whether the machine runs already is not known then.
-func (g *tlbGrower) grow(ctx context.Context, first bool) error {
+// grow flushes until the kernel runs.
+func (g *tlbGrower) grow(ctx context.Context) error {
 	limit := time.NewTimer(tlbLimit)
 	defer limit.Stop()
 	tick := time.NewTicker(tlbEvery)
@@ -93,27 +92,16 @@ func (g *tlbGrower) grow(ctx context.Context, first bool) error {
 			return nil
 		case <-tick.C:
 		}
-		kernel, err := g.flush(first)
-		if kernel || err != nil {
+		if kernel, err := g.flush(); kernel || err != nil {
 			return err
 		}
-		first = false
 	}
 }
 
 // flush stops the machine, has its table flushed, and lets it go on. kernel tells
 // where the first processor was.
-func (g *tlbGrower) flush(first bool) (kernel bool, err error) {
-	// Any byte stops a machine that runs. In the beginning it may not run yet, and then
-	// the question is answered: in both cases with one packet.
-	stop := "\x03"
-	if first {
-		stop = packet("?")
-	}
-	if _, err := g.conn.Write([]byte(stop)); err != nil {
-		return false, err
-	}
-	if _, err := g.answer(); err != nil {
+func (g *tlbGrower) flush() (kernel bool, err error) {
+	if err := g.stop(); err != nil {
 		return false, err
 	}
 	for _, command := range []string{"Z" + tlbWatchpoint, "z" + tlbWatchpoint} {
@@ -135,6 +123,20 @@ func (g *tlbGrower) flush(first bool) (kernel bool, err error) {
 	}
 	_, err = g.conn.Write([]byte(packet("c")))
 	return binary.LittleEndian.Uint64(registers[8*ripAt:]) >= kernelAddress, err
+}
+
+// stop returns when the machine stands still. The interrupt stops one that runs, which
+// is said or not, depending on QEMU's version, and is ignored by one that does not run
+// yet; so a question follows to which there is one answer.
+func (g *tlbGrower) stop() error {
+	if _, err := g.conn.Write([]byte(interrupt + packet(replyEmpty))); err != nil {
+		return err
+	}
+	for {
+		if said, err := g.answer(); err != nil || said == "" {
+			return err
+		}
+	}
 }
 
 func (g *tlbGrower) ask(command string) (string, error) {
