@@ -138,6 +138,29 @@ func (w *world) pull(p githubfake.Pull) {
 	w.github.OpenPull(ownerRepo, p)
 }
 
+// forkPull is the pull request of a stranger.
+const forkPull = 8
+
+// fork opens a stranger's pull request, whose commit puts text in the place of old in
+// a file, and returns once its build waits for approval.
+func (w *world) fork(file, old, text string) (commit string, waits githubfake.Status) {
+	w.Helper()
+	w.branch("fork", true)
+	w.must(w.repo.replace(file, old, text))
+	commit = w.commit("Change " + file)
+	w.branch("main", false)
+	w.pull(githubfake.Pull{Number: forkPull, Head: commit, HeadRepo: "stranger/golden-images", Author: "stranger"})
+	return commit, w.status(commit, "ingot/web", isState("pending"))
+}
+
+// approve has somebody who may write approve of the stranger's commit.
+func (w *world) approve(commit string) {
+	w.Helper()
+	w.github.SetPermission(ownerRepo, "maintainer", "write")
+	w.github.AddReview(ownerRepo, forkPull, githubfake.Review{User: "maintainer", State: "APPROVED", Commit: commit})
+	w.must(w.daemon.desks["golden-images"].approveWaiting(w.Context()))
+}
+
 // status waits until the newest status of a context fits.
 func (w *world) status(commit, name string, fits func(githubfake.Status) bool) githubfake.Status {
 	w.Helper()
@@ -278,26 +301,18 @@ func TestForkWaitsForApprovalOfThatCommit(t *testing.T) {
 	w.start()
 	w.status(first, "ingot/web", isState("success"))
 
-	w.branch("fork", true)
-	w.must(w.repo.replace("recipes/web/site.yaml", "<h1>", "<h1 class=big>"))
-	stranger := w.commit("Shout")
-	w.branch("main", false)
-	w.pull(githubfake.Pull{Number: 8, Head: stranger, HeadRepo: "stranger/golden-images", Author: "stranger"})
-	s := w.status(stranger, "ingot/web", isState("pending"))
+	stranger, s := w.fork("recipes/web/site.yaml", "<h1>", "<h1 class=big>")
 	if !strings.Contains(s.Description, "approv") {
 		t.Errorf("status %+v does not say what it waits for", s)
 	}
 	w.driver.Calls()
 	w.github.SetPermission(ownerRepo, "stranger", "read")
-	w.github.AddComment(ownerRepo, 8, "stranger", "/ingot build "+stranger)
-	k := w.daemon.desks["golden-images"]
-	w.must(k.approveWaiting(t.Context()))
+	w.github.AddComment(ownerRepo, forkPull, "stranger", "/ingot build "+stranger)
+	w.must(w.daemon.desks["golden-images"].approveWaiting(t.Context()))
 	if b := w.builds(stranger)[0]; b.State != reporter.Approval {
 		t.Fatalf("the stranger's own word started the build: %s", b.State)
 	}
-	w.github.SetPermission(ownerRepo, "maintainer", "write")
-	w.github.AddReview(ownerRepo, 8, githubfake.Review{User: "maintainer", State: "APPROVED", Commit: stranger})
-	w.must(k.approveWaiting(t.Context()))
+	w.approve(stranger)
 	w.status(stranger, "ingot/web", isState("success"))
 	if calls := w.driver.Calls(); !slices.Contains(calls, "launch vm") {
 		t.Errorf("a fork's build did not run in a virtual machine: %v", calls)
@@ -313,15 +328,8 @@ func TestForkSpendsNobodysMoney(t *testing.T) {
 	w.start()
 	w.status(first, "ingot/web", isState("success"))
 
-	w.branch("fork", true)
-	w.must(w.repo.replace("recipes/web/recipe.yaml", "parentImage: debian-12", "publish: {driver: ec2}\nparentImage: debian-12"))
-	stranger := w.commit("Publish")
-	w.branch("main", false)
-	w.pull(githubfake.Pull{Number: 8, Head: stranger, HeadRepo: "stranger/golden-images", Author: "stranger"})
-	w.status(stranger, "ingot/web", isState("pending"))
-	w.github.SetPermission(ownerRepo, "maintainer", "write")
-	w.github.AddReview(ownerRepo, 8, githubfake.Review{User: "maintainer", State: "APPROVED", Commit: stranger})
-	w.must(w.daemon.desks["golden-images"].approveWaiting(t.Context()))
+	stranger, _ := w.fork("recipes/web/recipe.yaml", "parentImage: debian-12", "publish: {driver: ec2}\nparentImage: debian-12")
+	w.approve(stranger)
 	if s := w.status(stranger, "ingot/web", isState("failure")); !strings.Contains(s.Description, "forks are built on this host alone") {
 		t.Errorf("status %+v does not say why", s)
 	}

@@ -15,7 +15,6 @@ import (
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/component"
 	"github.com/seed-6db18919/ingot/builder/local/mount"
-	"github.com/seed-6db18919/ingot/internal/githubfake"
 	"github.com/seed-6db18919/ingot/reporter"
 )
 
@@ -39,15 +38,8 @@ func TestNothingIsKeptForForks(t *testing.T) {
 		t.Errorf("its author is told %+v", k)
 	}
 
-	w.branch("fork", true)
-	w.must(w.repo.replace("recipes/web/site.yaml", "<h1>", "<h1 class=big>"))
-	stranger := w.commit("Shout")
-	w.branch("main", false)
-	w.pull(githubfake.Pull{Number: 8, Head: stranger, HeadRepo: "stranger/golden-images", Author: "stranger"})
-	w.status(stranger, "ingot/web", isState("pending"))
-	w.github.SetPermission(ownerRepo, "maintainer", "write")
-	w.github.AddReview(ownerRepo, 8, githubfake.Review{User: "maintainer", State: "APPROVED", Commit: stranger})
-	w.must(w.daemon.desks["golden-images"].approveWaiting(t.Context()))
+	stranger, _ := w.fork("recipes/web/site.yaml", "<h1>", "<h1 class=big>")
+	w.approve(stranger)
 	w.status(stranger, "ingot/web", isState("failure"))
 	if b := w.failedBuild(stranger, "web"); b.Failure == nil || b.Failure.Kept != nil {
 		t.Errorf("of the fork's commit there is %+v", b.Failure)
