@@ -26,5 +26,5 @@ export INGOT_TEST_CFNLINT="$PWD/.cache/cfn-lint/bin/cfn-lint"
 # Without -count an earlier result could stand in for a run. GOTESTSUM is a command
 # with its arguments, split on purpose.
 go_test() { ${GOTESTSUM:-go run gotest.tools/gotestsum@v1.13.0} --format pkgname -- -race -count 1 -timeout 15m "$@"; }
-go_test ./builder/component/aws ./builder/ec2/... ./cmd/ingot-agent-aws
+go_test ./internal/mototest ./builder/component/aws ./builder/ec2/... ./cmd/ingot-agent-aws
 go_test -run OnAWS ./cmd/ingot

@@ -50,12 +50,11 @@ func fakeServer(t *testing.T) server {
 	}
 }
 
-// eachServer runs a test against the fake and, where INGOT_TEST_MOTO names its
-// server program, against moto.
+// eachServer runs a test against the fake and, where there is one, against moto.
 func eachServer(t *testing.T, test func(t *testing.T, s server)) {
 	t.Run("fake", func(t *testing.T) { test(t, fakeServer(t)) })
-	if program := os.Getenv("INGOT_TEST_MOTO"); program != "" {
-		t.Run("moto", func(t *testing.T) { test(t, motoServer(t, program)) })
+	if moto != nil {
+		t.Run("moto", func(t *testing.T) { test(t, motoServer(t)) })
 	}
 }
 

@@ -1,15 +1,7 @@
 package catalogue
 
 import (
-	"bufio"
-	"io"
-	"os"
-	"os/exec"
-	"regexp"
-	"sync"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -17,56 +9,20 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
 	"github.com/seed-6db18919/ingot/builder"
+	"github.com/seed-6db18919/ingot/internal/mototest"
 )
-
-var motoAddress = regexp.MustCompile(`Running on (http://127\.0\.0\.1:\d+)`)
-
-// startMoto starts the server that INGOT_TEST_MOTO names on a free port of the
-// loopback address.
-func startMoto(t *testing.T) string {
-	t.Helper()
-	program := os.Getenv("INGOT_TEST_MOTO")
-	if program == "" {
-		t.Skip("INGOT_TEST_MOTO does not name moto's server; make test-aws does")
-	}
-	cmd := exec.CommandContext(t.Context(), program, "-H", "127.0.0.1", "-p", "0")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, in := io.Pipe()
-	cmd.Stdout, cmd.Stderr = in, in
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	var reader sync.WaitGroup
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it keeps nothing
-		_ = cmd.Wait()
-		_ = in.Close()
-		reader.Wait()
-	})
-	address := make(chan string, 1)
-	reader.Go(func() {
-		for lines := bufio.NewScanner(out); lines.Scan(); {
-			if found := motoAddress.FindStringSubmatch(lines.Text()); found != nil {
-				address <- found[1]
-			}
-		}
-	})
-	select {
-	case url := <-address:
-		return url
-	case <-time.After(time.Minute):
-		t.Fatal("moto did not start")
-		return ""
-	}
-}
 
 // TestAgainstMoto resolves what moto knows: the public parameters of Amazon Linux,
 // with the images behind them, which it has from AWS itself, region by region; and
 // images of other vendors, of a few years ago.
 func TestAgainstMoto(t *testing.T) {
-	url := startMoto(t)
+	moto, err := mototest.Start(mototest.Need(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer moto.Stop()
 	in := func(region string) *Catalogue {
-		cfg := aws.Config{Region: region, BaseEndpoint: &url, Credentials: credentials.NewStaticCredentialsProvider("test", "test", "")}
+		cfg := aws.Config{Region: region, BaseEndpoint: &moto.URL, Credentials: credentials.NewStaticCredentialsProvider("test", "test", "")}
 		return &Catalogue{Images: ec2.NewFromConfig(cfg), Parameters: ssm.NewFromConfig(cfg)}
 	}
 	for _, region := range []string{"us-east-1", "eu-west-1", "eu-central-1", "eu-south-1", "af-south-1", "me-central-1"} {

@@ -53,13 +53,14 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
-	"os"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+
+	"github.com/seed-6db18919/ingot/internal/mototest"
 )
 
 // What every Cloud has from the start.
@@ -131,10 +132,6 @@ type Cloud struct {
 // `make test` has no moto. A package with many such tests has them share one: see Main.
 func Start(t testing.TB, options Options) *Cloud {
 	t.Helper()
-	program := os.Getenv("INGOT_TEST_MOTO")
-	if program == "" {
-		t.Skip("INGOT_TEST_MOTO names no moto server; make test-aws runs this test")
-	}
 	options.Polls = max(0, cmp.Or(options.Polls, 1))
 	options.Second = cmp.Or(options.Second, time.Second)
 	if options.Invalid == nil {
@@ -146,7 +143,7 @@ func Start(t testing.TB, options Options) *Cloud {
 		instances: map[string]*instance{}, images: map[string]*image{}, snapshots: map[string]*snapshot{},
 		unseen: map[string]int{}, tokens: map[string]reservation{}, commands: map[string]*command{},
 	}
-	c.emulator = borrowEmulator(t, program)
+	c.emulator = borrowEmulator(t, mototest.Need(t))
 	c.Account = c.emulator.account
 	c.Bucket = "ingot-test-" + c.Account
 	c.pass = c.emulator.proxy()

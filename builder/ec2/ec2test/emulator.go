@@ -1,7 +1,6 @@
 package ec2test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -10,37 +9,31 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
-	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/seed-6db18919/ingot/builder/ec2/ec2test/botomodel"
+	"github.com/seed-6db18919/ingot/internal/mototest"
 )
-
-var listening = regexp.MustCompile(`Running on (http://127\.0\.0\.1:\d+)`)
 
 // shared is the server of a package whose TestMain calls Main.
 var shared *server
 
 // server is a running moto, in which each Cloud has an account.
 type server struct {
+	*mototest.Server
 	url      *url.URL
 	models   map[string]*botomodel.Model
 	accounts atomic.Int64
-	stop     func()
 }
 
 // Main runs the tests of a package with one moto server for all of them, which
 // TestMain calls; starting one takes seconds. The tests stay apart from each other,
 // for each Cloud has an account of its own. It returns the status to exit with.
 func Main(m *testing.M) int {
-	if program := os.Getenv("INGOT_TEST_MOTO"); program != "" {
+	if program := mototest.Program(); program != "" {
 		dir, err := os.MkdirTemp("", "ec2test-")
 		if err == nil {
 			defer os.RemoveAll(dir)
@@ -50,7 +43,7 @@ func Main(m *testing.M) int {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
-		defer shared.stop()
+		defer shared.Stop()
 	}
 	return m.Run()
 }
@@ -69,33 +62,15 @@ func startServer(program, dir string) (_ *server, err error) {
 	if err := os.WriteFile(images, text, 0o600); err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(program, "-H", "127.0.0.1", "-p", "0")
-	cmd.Env = append(os.Environ(), "MOTO_AMIS_PATH="+images, "MOTO_ENABLE_AMI_VALIDATION=true", "MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION=true")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, in := io.Pipe()
-	cmd.Stdout, cmd.Stderr = in, in
-	if err := cmd.Start(); err != nil {
+	s.Server, err = mototest.Start(program, "MOTO_AMIS_PATH="+images, "MOTO_ENABLE_AMI_VALIDATION=true", "MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION=true")
+	if err != nil {
 		return nil, err
 	}
-	var reader sync.WaitGroup
-	address := make(chan string, 1)
-	reader.Go(func() { scanForAddress(out, address) })
-	s.stop = func() {
-		_ = cmd.Process.Kill() // it keeps nothing
-		_ = cmd.Wait()
-		_ = in.Close()
-		reader.Wait()
+	if s.url, err = url.Parse(s.URL); err != nil {
+		s.Stop()
+		return nil, err
 	}
-	select {
-	case found := <-address:
-		if s.url, err = url.Parse(found); err != nil {
-			s.stop()
-		}
-		return s, err
-	case <-time.After(time.Minute):
-		s.stop()
-		return nil, fmt.Errorf("%s does not listen", program)
-	}
+	return s, nil
 }
 
 // emulator is an account of a server.
@@ -114,7 +89,7 @@ func borrowEmulator(t testing.TB, program string) *emulator {
 		if from, err = startServer(program, t.TempDir()); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(from.stop)
+		t.Cleanup(from.Stop)
 	}
 	transport := &http.Transport{MaxIdleConnsPerHost: 64}
 	t.Cleanup(transport.CloseIdleConnections)
@@ -132,15 +107,6 @@ type answer struct {
 
 // accountHeader tells moto whose a request is.
 const accountHeader = "X-Moto-Account-Id"
-
-// scanForAddress reads to the end, so that the server is never held up by what it says.
-func scanForAddress(out io.Reader, address chan<- string) {
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		if found := listening.FindStringSubmatch(lines.Text()); found != nil {
-			address <- found[1]
-		}
-	}
-}
 
 // proxy passes requests on as they are.
 func (e *emulator) proxy() *httputil.ReverseProxy {

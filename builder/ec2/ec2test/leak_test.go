@@ -2,12 +2,13 @@ package ec2test
 
 import (
 	"context"
-	"os"
 	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+
+	"github.com/seed-6db18919/ingot/internal/mototest"
 )
 
 // TestNothingOutlivesItsTest ends a test while much is going on in its cloud.
@@ -33,7 +34,7 @@ func TestNothingOutlivesItsTest(t *testing.T) {
 		}()
 		<-hung
 	})
-	if os.Getenv("INGOT_TEST_MOTO") == "" {
+	if mototest.Program() == "" {
 		t.Skip("there was no cloud to end")
 	}
 	<-ended // for the end of the cloud has broken the call

@@ -25,6 +25,7 @@ import (
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/ec2/ec2test/botomodel"
 	"github.com/seed-6db18919/ingot/builder/ec2/publish"
+	"github.com/seed-6db18919/ingot/internal/mototest"
 )
 
 // importing is VM Import on the wire, for which there is no emulator. It is an
@@ -49,7 +50,7 @@ type importing struct {
 func newImporting(t *testing.T, states ...string) *importing {
 	t.Helper()
 	i := &importing{states: states, tasks: map[string]string{}}
-	program := os.Getenv(motoVariable)
+	program := mototest.Program()
 	if program == "" {
 		return i
 	}

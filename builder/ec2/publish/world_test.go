@@ -1,9 +1,7 @@
 package publish_test
 
 import (
-	"bufio"
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"log"
@@ -14,11 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
-	"sync"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -28,78 +22,20 @@ import (
 	"github.com/seed-6db18919/ingot/builder/ec2/publish"
 	"github.com/seed-6db18919/ingot/builder/ec2/publish/chain"
 	"github.com/seed-6db18919/ingot/builder/ec2/publish/publishtest"
+	"github.com/seed-6db18919/ingot/internal/mototest"
 )
 
 const region = "eu-west-1"
 
-// motoVariable names moto's program; without it the tests run against the service of
-// package publishtest alone.
-const motoVariable = "INGOT_TEST_MOTO"
-
-var motoAddress = regexp.MustCompile(`Running on (http://127\.0\.0\.1:\d+)`)
-
-// moto is the one server of this package's tests.
-var moto struct {
-	once sync.Once
-	url  string
-	err  error
-	stop func()
-}
+// moto is the one server of this package's tests; without it they run against the
+// service of package publishtest alone.
+var moto *mototest.Server
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(uploadVariable); dir != "" {
 		os.Exit(uploadAlone(dir))
 	}
-	status := m.Run()
-	if moto.stop != nil {
-		moto.stop()
-	}
-	os.Exit(status)
-}
-
-// startMoto starts the server on a free port of the loopback address.
-func startMoto(program string) {
-	cmd := exec.Command(program, "-H", "127.0.0.1", "-p", "0")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, in := io.Pipe()
-	cmd.Stdout, cmd.Stderr = in, in
-	if moto.err = cmd.Start(); moto.err != nil {
-		return
-	}
-	var reader sync.WaitGroup
-	moto.stop = func() {
-		_ = cmd.Process.Kill() // it keeps nothing
-		_ = cmd.Wait()
-		_ = in.Close()
-		reader.Wait()
-	}
-	address := make(chan string, 1)
-	reader.Go(func() {
-		for lines := bufio.NewScanner(out); lines.Scan(); {
-			if found := motoAddress.FindStringSubmatch(lines.Text()); found != nil {
-				address <- found[1]
-			}
-		}
-	})
-	select {
-	case moto.url = <-address:
-	case <-time.After(time.Minute):
-		moto.err = context.DeadlineExceeded
-	}
-}
-
-// motoURL is where moto listens; empty when there is none.
-func motoURL(t *testing.T) string {
-	t.Helper()
-	program := os.Getenv(motoVariable)
-	if program == "" {
-		return ""
-	}
-	moto.once.Do(func() { startMoto(program) })
-	if moto.err != nil {
-		t.Fatalf("%s: %v", program, moto.err)
-	}
-	return moto.url
+	os.Exit(mototest.Main(m, &moto))
 }
 
 // world is AWS as a test has it.
@@ -113,8 +49,9 @@ type world struct {
 // newWorld starts a service; requests to it go through pick, which may be nil.
 func newWorld(t *testing.T, pick func(*http.Request) publishtest.Fault) *world {
 	t.Helper()
-	w := &world{service: &publishtest.Service{}, moto: motoURL(t)}
-	if w.moto != "" {
+	w := &world{service: &publishtest.Service{}}
+	if moto != nil {
+		w.moto = moto.URL
 		there, err := url.Parse(w.moto)
 		if err != nil {
 			t.Fatal(err)
@@ -138,7 +75,7 @@ func newWorld(t *testing.T, pick func(*http.Request) publishtest.Fault) *world {
 // one, before it goes to next.
 func modelled(t *testing.T, next http.Handler) http.Handler {
 	t.Helper()
-	program := os.Getenv(motoVariable)
+	program := mototest.Program()
 	if program == "" {
 		return next
 	}

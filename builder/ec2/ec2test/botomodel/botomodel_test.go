@@ -4,18 +4,15 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
 	"strings"
 	"testing"
+
+	"github.com/seed-6db18919/ingot/internal/mototest"
 )
 
 func open(t *testing.T, service string) *Model {
 	t.Helper()
-	program := os.Getenv("INGOT_TEST_MOTO")
-	if program == "" {
-		t.Skip("INGOT_TEST_MOTO names no moto server; make test-aws runs this test")
-	}
-	m, err := Open(program, service)
+	m, err := Open(mototest.Need(t), service)
 	if err != nil {
 		t.Fatal(err)
 	}
