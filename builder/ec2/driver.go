@@ -79,7 +79,7 @@ func (d *Driver) parentName(p builder.ParentSource) (string, error) {
 	if p.Image.Driver != Name {
 		return "", &builder.Error{Fault: builder.Author, Stage: builder.StageResolve,
 			Reason: fmt.Sprintf("the image of %s was made by driver %s and is no AMI", p.Name, p.Image.Driver),
-			Hint:   "build the parent recipe with driver ec2, too"}
+			Hint:   "have it published there, with publish: {driver: ec2} in its recipe, or build it with driver ec2, too"}
 	}
 	return p.Image.Ref, nil
 }

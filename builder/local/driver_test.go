@@ -374,6 +374,13 @@ func TestHostileParentsAreRefused(t *testing.T) {
 			t.Errorf("%s: %v", kind, err)
 		}
 	}
+	ami := builder.ParentSource{
+		Parent: recipe.Parent{Kind: recipe.ParentRecipe, Text: "base/1.x.x", Name: "base"},
+		Image:  &builder.Image{ID: "ami-1", Driver: "ec2", Ref: "ami-1"},
+	}
+	if _, err := d.Resolve(t.Context(), ami, func(string) {}); builder.FaultOf(err) != builder.Author || !strings.Contains(err.Error(), "made by driver ec2") {
+		t.Errorf("an AMI as parent: %v", err)
+	}
 }
 
 // treeFS makes a repository of files in memory.

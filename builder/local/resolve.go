@@ -198,6 +198,11 @@ func (d *Driver) resolveImage(p builder.ParentSource) (builder.Base, error) {
 	if p.Image == nil {
 		return builder.Base{}, fmt.Errorf("no image is given for the parent %s", p.Text)
 	}
+	if p.Image.Driver != Name {
+		return builder.Base{}, &builder.Error{Fault: builder.Author, Stage: builder.StageResolve,
+			Reason: fmt.Sprintf("the image of %s was made by driver %s and is not on this host", p.Name, p.Image.Driver),
+			Hint:   "build both recipes with the same driver"}
+	}
 	img, err := d.store.Image(p.Image.Key)
 	if err != nil {
 		return builder.Base{}, fmt.Errorf("image %s: %w", p.Image.ID, err)

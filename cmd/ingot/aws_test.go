@@ -149,20 +149,23 @@ publish: {driver: ec2}
 		t.Errorf("%d blocks were sent at first, %d after the second time", before, after)
 	}
 
-	a.write("cloud.yaml", fmt.Sprintf(`apiVersion: ingot/v1
+	a.write("cloud.yaml", `apiVersion: ingot/v1
 kind: ImageRecipe
 name: cloud
 version: 2.0.0
-parentImage: %s
+parentImage: edge/1.x.x
 components: [{component: ./remote.yaml}]
 tests: [{component: ./local.yaml}]
 infrastructure: {driver: ec2}
-`, ami))
+`)
 	a.write("remote.yaml", fmt.Sprintf(probe, "remote"))
 	out = a.run("build", "cloud.yaml")
 	built := a.images()["ec2"]
 	if built.ID == ami || !strings.HasPrefix(built.ID, "ami-") || built.Recipe != "cloud" || built.Version != "2.0.0" {
 		t.Errorf("listed %+v", built)
+	}
+	if !strings.Contains(out, "edge/1.x.x is "+ami) {
+		t.Errorf("it was not built on what its parent recipe is published as:\n%s", out)
 	}
 	if !strings.Contains(out, "cloud 2.0.0 is ready") || !strings.Contains(out, "image   "+built.ID+"\n") {
 		t.Errorf("ingot build shows\n%s", out)

@@ -125,7 +125,9 @@ func (h *byHand) build(ctx context.Context, r *recipe.Recipe) (*builder.Image, e
 		if err != nil {
 			return nil, err
 		}
-		req.Parent = img
+		if req.Parent, err = h.parts.parentFor(ctx, r, img); err != nil {
+			return nil, err
+		}
 	}
 	driver, err := h.parts.driverOf(r)
 	if err != nil {

@@ -175,10 +175,11 @@ func (d *daemon) revision(ctx context.Context, r *recipe.Recipe) (string, error)
 	if err != nil {
 		return "", err
 	}
-	if img := newestRelease(releases, p.Version); img != nil {
-		return img.Digest, nil
+	img, err := d.parts.parentFor(ctx, r, newestRelease(releases, p.Version))
+	if img == nil || err != nil {
+		return "", err
 	}
-	return "", nil
+	return img.Digest, nil
 }
 
 // watchApprovals looks now and then whether commits of forks that wait have been

@@ -98,6 +98,23 @@ func (p *parts) publisherOf(r *recipe.Recipe) builder.Publisher {
 	return p.cloud.publisher
 }
 
+// parentFor is the image of a parent recipe as the child's driver knows it: one of
+// another driver counts as what it was published to it. One that was not stays what it
+// is, and the driver says what to do.
+func (p *parts) parentFor(ctx context.Context, child *recipe.Recipe, img *builder.Image) (*builder.Image, error) {
+	driver := child.Infrastructure.Driver
+	if img == nil || img.Driver == driver {
+		return img, nil
+	}
+	id, err := p.ledger.PublishedTo(ctx, img.ID, driver)
+	if id == "" || err != nil {
+		return img, err
+	}
+	twin := *img
+	twin.ID, twin.Ref, twin.Digest, twin.Driver = id, id, id, driver
+	return &twin, nil
+}
+
 // owned tells which builds may still use what they have made: those that have not
 // ended, and those by hand, of which nobody but their own process knows, for a day.
 func owned(ctx context.Context, l *ledger.Ledger) func(build string) bool {

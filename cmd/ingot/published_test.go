@@ -11,6 +11,7 @@ import (
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/buildertest"
 	"github.com/seed-6db18919/ingot/builder/ec2"
+	"github.com/seed-6db18919/ingot/builder/recipe"
 	"github.com/seed-6db18919/ingot/internal/githubfake"
 	"github.com/seed-6db18919/ingot/internal/ledger"
 	"github.com/seed-6db18919/ingot/reporter"
@@ -85,6 +86,14 @@ func TestPublishedImageIsTold(t *testing.T) {
 
 	images, err := w.daemon.parts.ledger.Images(t.Context(), ledger.ImageFilter{Recipe: "web", Released: true})
 	w.must(err)
+	releases, err := w.daemon.parts.ledger.Releases(t.Context(), "web", 1)
+	w.must(err)
+	for driver, want := range map[string]string{ec2.Name: ami, releases[0].Image.Driver: releases[0].Image.Ref} {
+		child := &recipe.Recipe{Infrastructure: recipe.Infrastructure{Driver: driver}}
+		if parent, err := w.daemon.parts.parentFor(t.Context(), child, &releases[0].Image); err != nil || parent.Driver != driver || parent.Ref != want {
+			t.Errorf("a recipe of driver %s stands on %+v, %v; want %s", driver, parent, err, want)
+		}
+	}
 	if len(images) != 1 || images[0].Published != ami || !strings.HasPrefix(images[0].Name, "web/") {
 		t.Errorf("images %+v", images)
 	}

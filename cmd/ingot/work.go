@@ -99,7 +99,11 @@ func (w *workshop) request(ctx context.Context, b reporter.Build) (builder.Reque
 		req.Epoch = strconv.FormatInt(epoch, 10)
 	}
 	if r.Parent.Kind == recipe.ParentRecipe {
-		if req.Parent, err = w.parent(ctx, b, r.Parent); err != nil {
+		parent, err := w.parent(ctx, b, r.Parent)
+		if err != nil {
+			return builder.Request{}, err
+		}
+		if req.Parent, err = w.parts.parentFor(ctx, r, parent); err != nil {
 			return builder.Request{}, err
 		}
 	}

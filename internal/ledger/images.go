@@ -66,6 +66,16 @@ func (l *Ledger) PublishedAs(ctx context.Context, image string) (string, error) 
 	return id, nil
 }
 
+// PublishedTo returns the id under which an image was published to a driver, empty when
+// it was not.
+func (l *Ledger) PublishedTo(ctx context.Context, image, driver string) (string, error) {
+	id, _, err := one(ctx, l.db, value[string], "SELECT id FROM published WHERE image_id = $1 AND driver = $2", image, driver)
+	if err != nil {
+		return "", fmt.Errorf("as what image %s is published to %s: %w", image, driver, err)
+	}
+	return id, nil
+}
+
 func saveImage(ctx context.Context, t tx, build int64, image builder.Image) error {
 	inventory, err := toJSON(&image.Inventory)
 	if err != nil {

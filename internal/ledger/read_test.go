@@ -106,6 +106,11 @@ func TestImagesBearTheirLastRelease(t *testing.T) {
 		if id, err := l.PublishedAs(t.Context(), byKey.ID); id != "ami-2" || err != nil {
 			t.Errorf("published as %q, %v", id, err)
 		}
+		for driver, want := range map[string]string{"ec2": "ami-2", "local": ""} {
+			if id, err := l.PublishedTo(t.Context(), byKey.ID, driver); id != want || err != nil {
+				t.Errorf("published to %s as %q, %v", driver, id, err)
+			}
+		}
 		if id, err := l.PublishedAs(t.Context(), "img-99"); id != "" || err != nil {
 			t.Errorf("what was not published is published as %q, %v", id, err)
 		}
