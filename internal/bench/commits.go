@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/seed-6db18919/ingot/reporter"
@@ -29,25 +30,36 @@ func (b *bench) throughDaemon(ctx context.Context) (tables []table, err error) {
 	}
 	defer func() { err = errors.Join(err, d.stop()) }()
 
-	var runs []passage
-	for _, change := range []struct {
-		message string
-		edit    func() error
-	}{
-		{"Everything", func() error { return s.remark(firstComponent, "first commit of "+b.dir) }},
-		{"The last component", func() error { return s.greet("everybody") }},
-		{"A test", func() error { return s.remark(lastTest, "another test") }},
-	} {
-		if err := change.edit(); err != nil {
-			return nil, err
-		}
-		r, err := b.push(ctx, d, s, change.message)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", change.message, err)
-		}
-		runs = append(runs, r)
+	// A daemon that has just started is finding out what this host can do.
+	if _, err := b.push(ctx, d, s, "Add images"); err != nil {
+		return nil, fmt.Errorf("the first commit: %w", err)
 	}
-	return []table{describe(runs)}, nil
+	changes := []*pushes{
+		{title: "everything new", edit: func(n int) error { return s.remark(firstComponent, fmt.Sprintf("commit %d of %s", n, b.dir)) }},
+		{title: "last component", edit: func(n int) error { return s.greet(fmt.Sprint("commit ", n)) }},
+		{title: "a test", edit: func(n int) error { return s.remark(lastTest, fmt.Sprint("commit ", n)) }},
+	}
+	for n := range b.rounds {
+		for _, change := range changes {
+			if err := change.edit(n); err != nil {
+				return nil, err
+			}
+			r, err := b.push(ctx, d, s, change.title)
+			if err != nil {
+				return nil, fmt.Errorf("%s, round %d: %w", change.title, n+1, err)
+			}
+			change.runs = append(change.runs, r)
+			fmt.Fprintf(os.Stderr, "   %s: %s to the status\n", change.title, took(r.toStatus()))
+		}
+	}
+	return []table{describe(changes, b.rounds)}, nil
+}
+
+// pushes is one kind of change, committed again and again.
+type pushes struct {
+	title string
+	edit  func(round int) error
+	runs  []passage
 }
 
 // passage is a commit on its way to a status.
@@ -73,7 +85,7 @@ func (b *bench) push(ctx context.Context, d *daemon, s *sample, message string) 
 	if err != nil {
 		return passage{}, err
 	}
-	r := passage{committed: time.Now()}
+	p := passage{committed: time.Now()}
 	// The times come from the ledger: asking seldom costs them nothing, and leaves
 	// the processors to the build.
 	err = d.until(ctx, 2*time.Second, func() (bool, error) {
@@ -81,32 +93,40 @@ func (b *bench) push(ctx context.Context, d *daemon, s *sample, message string) 
 		if err != nil || text == "" {
 			return false, err
 		}
-		if err := json.Unmarshal([]byte(text), &r.build); err != nil {
+		p.build = reporter.Build{} // what an answer leaves out is not of the one before
+		if err := json.Unmarshal([]byte(text), &p.build); err != nil {
 			return false, err
 		}
-		return r.build.Commit == commit && r.build.State.Final(), nil
+		return p.build.Commit == commit && p.build.State.Final(), nil
 	})
-	if err == nil && r.build.State != reporter.Succeeded {
-		err = fmt.Errorf("the build ended as %s", r.build.State)
+	if err == nil && p.build.State != reporter.Succeeded {
+		err = fmt.Errorf("the build ended as %s", p.build.State)
 	}
-	return r, err
+	return p, err
 }
 
-// describe shows a column for each commit, in the order of throughDaemon.
-func describe(runs []passage) table {
-	t := table{head: []string{"one commit each, pollInterval 1s", "everything new", "last component", "a test", "goal"}}
-	row := func(text string, of func(passage) time.Duration, more ...string) {
-		cells := []string{text}
-		for _, r := range runs {
-			cells = append(cells, took(of(r)))
-		}
-		t.add(append(cells, more...)...)
+// describe shows a column of medians for each kind of change.
+func describe(changes []*pushes, rounds int) table {
+	t := table{head: []string{fmt.Sprintf("medians of %d commits, pollInterval 1s", rounds)}}
+	for _, c := range changes {
+		t.head = append(t.head, c.title)
 	}
-	row("commit → noticed and planned", func(r passage) time.Duration { return r.build.Created.Sub(r.committed) })
-	row("→ build begins", func(r passage) time.Duration { return r.build.Started.Sub(r.build.Created) })
-	row("→ image", passage.toImage, goal(runs[0].toImage().Seconds(), mostToImage.Seconds(), took(mostToImage)))
-	row("build begins → tested, status is due", passage.toStatus, goal(runs[0].toStatus().Seconds(), mostToTested.Seconds(), took(mostToTested)))
-	row("commit → status, in all", func(r passage) time.Duration { return r.build.Finished.Sub(r.committed) })
+	t.head = append(t.head, "goal")
+	row := func(text string, of func(passage) time.Duration, most time.Duration) {
+		cells := []string{text}
+		for _, c := range changes {
+			cells = append(cells, took(median(c.runs, of)))
+		}
+		if most > 0 {
+			cells = append(cells, goal(median(changes[0].runs, of).Seconds(), most.Seconds(), took(most)))
+		}
+		t.add(cells...)
+	}
+	row("commit → noticed and planned", func(p passage) time.Duration { return p.build.Created.Sub(p.committed) }, 0)
+	row("→ build begins", func(p passage) time.Duration { return p.build.Started.Sub(p.build.Created) }, 0)
+	row("→ image", passage.toImage, mostToImage)
+	row("build begins → tested, status is due", passage.toStatus, mostToTested)
+	row("commit → status, in all", func(p passage) time.Duration { return p.build.Finished.Sub(p.committed) }, 0)
 	t.note("The first line is the wait for the next poll, at most 1 s, and then the fetch and the plan.")
 	return t
 }
