@@ -100,7 +100,7 @@ func (p program) run(ctx context.Context) (status int, held bool, err error) {
 type awaiter interface {
 	// wait returns when the program has ended and its output is closed; held is true
 	// when something kept that open for outputGrace and longer. The error is that of
-	// cmd.Wait.
+	// cmd.Wait, or says why the output could not be read.
 	wait(cmd *exec.Cmd) (held bool, err error)
 	close()
 }

@@ -127,7 +127,8 @@ func (g *tlbGrower) flush() (kernel bool, err error) {
 
 // stop returns when the machine stands still. The interrupt stops one that runs, which
 // is said or not, depending on QEMU's version, and is ignored by one that does not run
-// yet; so a question follows to which there is one answer.
+// yet; so a question follows to which there is one answer. Both go in one piece: a
+// machine that started in between would swallow the question.
 func (g *tlbGrower) stop() error {
 	if _, err := g.conn.Write([]byte(interrupt + packet(replyEmpty))); err != nil {
 		return err
