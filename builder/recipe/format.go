@@ -56,7 +56,7 @@ func Format() yamldoc.Format {
 
 			"publish":        {Doc: "Makes the image of a local build an AMI, too, on which the tests are run and which is released."},
 			"publish.driver": {Doc: "To whose images it is added.", Allowed: []string{driverEC2}},
-			"publish.region": {Doc: "Where the AMI is at home; without it, as the daemon is configured.", Pattern: regionName.String(), Word: true},
+			"publish.region": {Doc: "Where the AMI is at home: the region of the daemon, which is also what it is without this key.", Pattern: regionName.String(), Word: true},
 
 			"exports":        {Doc: "Disk formats that a release is also written in."},
 			"exports.format": {Doc: "A disk format.", Allowed: exportFormats()},

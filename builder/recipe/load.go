@@ -46,6 +46,7 @@ type Options struct {
 	Recipes    []string           // names of recipes in other repositories that may be parents
 	HostFiles  bool               // disk files anywhere on the host may be parents: for builds by hand
 	ParentDirs []string           // absolute folders of the host whose disk files may be parents
+	Regions    []string           // in which images can be published; empty: not known, any
 }
 
 // Alias is a parent image that a driver knows by a name of its own.

@@ -448,3 +448,17 @@ func TestReadParentWithoutARecipe(t *testing.T) {
 		}
 	}
 }
+
+func TestRegionsInWhichImagesArePublished(t *testing.T) {
+	tree := memory{"web.yaml": minimal("web", "1.0.0", "debian-12") + "publish: {driver: ec2, region: us-east-1}\n"}
+	for want, regions := range map[string][]string{
+		"": {"us-east-1"}, "expected eu-west-1, or no region": {"eu-west-1"}, "expected eu-west-1 or eu-west-2, or no region": {"eu-west-1", "eu-west-2"},
+	} {
+		options := testOptions()
+		options.Regions = regions
+		got := loadWith(t, tree, options).Problems().Error()
+		if want != "" && !strings.HasPrefix(got, "web.yaml:6:32: no image is published in us-east-1 here; "+want) || want == "" && got != "" {
+			t.Errorf("in %v: %s", regions, got)
+		}
+	}
+}

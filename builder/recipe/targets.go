@@ -74,8 +74,13 @@ func (r *reading) publish(source *publish) {
 	if built := r.recipe.Infrastructure.Driver; built != driverLocal && p.Driver == driverEC2 {
 		r.bad(source.Driver.Node, "leave publish out, or build with driver local", "an image that is built by driver %s is not published to %s", built, p.Driver)
 	}
-	if source.Region.Node != nil && !regionName.MatchString(p.Region) {
+	switch known := r.options.Regions; {
+	case source.Region.Node == nil:
+	case !regionName.MatchString(p.Region):
 		r.bad(source.Region.Node, "expected a region such as eu-west-1", "%q is not a region", shorten(p.Region))
+	case len(known) > 0 && !slices.Contains(known, p.Region):
+		r.bad(source.Region.Node, "expected "+alternatives(known)+", or no region; the operator chooses it with aws.region, and another region takes a daemon of its own",
+			"no image is published in %s here", p.Region)
 	}
 	r.recipe.Publish = p
 }

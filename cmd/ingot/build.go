@@ -63,7 +63,11 @@ func (h *byHand) run(ctx context.Context, o *globals, path string) error {
 		return err
 	}
 	defer h.tree.Close()
-	options := recipeOptions()
+	cfg, err := o.load()
+	if err != nil {
+		return err
+	}
+	options := recipeOptionsOf(cfg)
 	options.HostFiles = true
 	if h.set, err = recipe.Load(ctx, h.tree, options); err != nil {
 		return err

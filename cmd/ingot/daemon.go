@@ -120,7 +120,7 @@ func (d *daemon) watch() error {
 	var watchers []*watcher.Watcher
 	for _, r := range d.cfg.Repositories {
 		log := d.log.WithField("repo", r.Name)
-		options := recipeOptions()
+		options := recipeOptionsOf(d.cfg)
 		options.Paths, options.ParentDirs = r.Paths, d.cfg.Local.ParentDirs
 		k := &desk{
 			name: r.Name, codeHost: r.GitHub, branch: "refs/heads/" + r.Branch, options: options,

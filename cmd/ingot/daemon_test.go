@@ -40,6 +40,7 @@ type world struct {
 	github *githubfake.Server
 	driver *buildertest.Driver
 	cloud  *cloud // nil: not configured
+	aws    string // of the configuration, if anything
 	daemon *daemon
 	stop   func() // ends the daemon, as SIGTERM does
 }
@@ -64,7 +65,7 @@ server: {listen: "127.0.0.1:0", publicURL: "https://ingot.example.com"}
 github: {apiURL: %s}
 repositories:
   - {name: golden-images, url: %s, github: %s, pollInterval: 1s, paths: [recipes]}
-`, filepath.Join(w.dir, "data"), w.github.APIURL(), w.repo.dir, ownerRepo)
+%s`, filepath.Join(w.dir, "data"), w.github.APIURL(), w.repo.dir, ownerRepo, w.aws)
 	cfg, err := config.Read(filepath.Join(w.dir, "ingot.yaml"), []byte(text), func(key string) string {
 		return map[string]string{"INGOT_GITHUB_TOKEN": githubfake.Token, "INGOT_WEBHOOK_SECRET": "hook", "INGOT_DATABASE": w.url}[key]
 	})

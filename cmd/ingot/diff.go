@@ -29,7 +29,12 @@ func diffCommand(o *globals) *cobra.Command {
 does when a branch moves from OLD to NEW. Nothing is built.`,
 		Args: exactly(2),
 		RunE: func(c *cobra.Command, args []string) error {
-			decisions, err := diff(c, repo, paths, args[0], args[1], all)
+			options, err := o.recipeOptions()
+			if err != nil {
+				return err
+			}
+			options.Paths = paths
+			decisions, err := diff(c, repo, options, args[0], args[1], all)
 			if err != nil {
 				return err
 			}
@@ -43,7 +48,7 @@ does when a branch moves from OLD to NEW. Nothing is built.`,
 	return c
 }
 
-func diff(c *cobra.Command, folder string, paths []string, old, now string, all bool) ([]recipe.Decision, error) {
+func diff(c *cobra.Command, folder string, options recipe.Options, old, now string, all bool) ([]recipe.Decision, error) {
 	where, err := placeOf(folder)
 	if err != nil {
 		return nil, err
@@ -73,8 +78,6 @@ func diff(c *cobra.Command, folder string, paths []string, old, now string, all 
 			return nil, err
 		}
 	}
-	options := recipeOptions()
-	options.Paths = paths
 	before, err := recipe.Load(c.Context(), trees[0], options)
 	if err != nil {
 		return nil, err

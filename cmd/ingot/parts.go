@@ -240,6 +240,25 @@ func recipeOptions() recipe.Options {
 	return recipe.Options{Gallery: gallery.New(), Aliases: parentAliases()}
 }
 
+// recipeOptionsOf add what a configuration says.
+func recipeOptionsOf(cfg config.Config) recipe.Options {
+	options := recipeOptions()
+	if cfg.AWS.Region != "" {
+		options.Regions = []string{cfg.AWS.Region}
+	}
+	return options
+}
+
+// recipeOptions are those of the configuration that was named. What is checked by hand
+// needs none, and may be meant for a daemon on another machine.
+func (o *globals) recipeOptions() (recipe.Options, error) {
+	if o.config == "" {
+		return recipeOptions(), nil
+	}
+	cfg, err := o.load()
+	return recipeOptionsOf(cfg), err
+}
+
 func sortedRecipes(set *recipe.Set) []*recipe.Recipe {
 	out := make([]*recipe.Recipe, 0, len(set.Recipes))
 	for _, name := range slices.Sorted(maps.Keys(set.Recipes)) {

@@ -77,7 +77,7 @@ func (p *awsPlan) run(c *cobra.Command, o *globals, at string) error {
 	if err := p.check(cfg.AWS); err != nil {
 		return err
 	}
-	set, err := loadByHand(c.Context(), at)
+	set, err := loadByHand(c.Context(), at, recipeOptions())
 	if err != nil {
 		return err
 	}

@@ -98,3 +98,24 @@ func TestPublishedImageIsTold(t *testing.T) {
 		t.Errorf("images %+v", images)
 	}
 }
+
+// TestRegionThatIsNotTheDaemons is told to the author with the line, and nothing is built.
+func TestRegionThatIsNotTheDaemons(t *testing.T) {
+	w := newWorld(t)
+	w.cloud = newCloud(t, register{w.driver})
+	w.aws = "aws: {region: eu-west-1, bucket: ingot-test, instanceProfile: ingot}\n"
+	w.must(w.repo.copy())
+	for region, state := range map[string]string{"eu-central-1": "failure", "eu-west-1": "success"} {
+		w.must(w.repo.replace("recipes/web/recipe.yaml", "parentImage: debian-12", "publish: {driver: ec2, region: "+region+"}\nparentImage: debian-12"))
+		commit := w.commit("Publish in " + region)
+		if w.daemon == nil {
+			w.start()
+		}
+		w.status(commit, "ingot/web", isState(state))
+		built := w.builds(commit)
+		if len(built) == 0 || (state == "failure") != (built[0].Image == nil) {
+			t.Errorf("%s: %+v", region, built)
+		}
+		w.must(w.repo.replace("recipes/web/recipe.yaml", "publish: {driver: ec2, region: "+region+"}\n", ""))
+	}
+}

@@ -25,14 +25,19 @@ func validateCommand(o *globals) *cobra.Command {
 		Short: "Say what is wrong in recipes and the components they use",
 		Long: `Reads every recipe at or below a path (default: the current folder) with everything it uses,
 and shows each mistake with file, line and column. Nothing is built. The file of a component
-document is checked by itself, for Linux; ` + "`ingot component validate`" + ` knows the other platforms.`,
+document is checked by itself, for Linux; ` + "`ingot component validate`" + ` knows the other platforms.
+With -c, recipes are also held against what that daemon can do.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			at := "."
 			if len(args) == 1 {
 				at = args[0]
 			}
-			set, err := loadByHand(c.Context(), at)
+			options, err := o.recipeOptions()
+			if err != nil {
+				return err
+			}
+			set, err := loadByHand(c.Context(), at, options)
 			if err != nil {
 				return err
 			}
@@ -139,7 +144,7 @@ func within(folder, path string) bool {
 }
 
 // loadByHand reads the recipes at or below a path of the host.
-func loadByHand(ctx context.Context, at string) (*recipe.Set, error) {
+func loadByHand(ctx context.Context, at string, options recipe.Options) (*recipe.Set, error) {
 	where, err := placeOf(at)
 	if err != nil {
 		return nil, err
@@ -149,7 +154,6 @@ func loadByHand(ctx context.Context, at string) (*recipe.Set, error) {
 		return nil, err
 	}
 	defer tree.Close()
-	options := recipeOptions()
 	options.HostFiles = true
 	set, err := recipe.Load(ctx, tree, options)
 	if err != nil {
