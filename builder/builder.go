@@ -80,6 +80,8 @@ type LaunchSpec struct {
 	WorkingDir string
 	// AWS asks for an agent that reaches AWS, if the driver has one: documents need it.
 	AWS bool
+	// Tags are those of the image, for a driver whose images have tags.
+	Tags map[string]string
 }
 
 // Instance is a running build instance. One goroutine uses it at a time.
@@ -158,6 +160,13 @@ type Publisher interface {
 	Boot(ctx context.Context, spec BootSpec) (Guest, error)
 }
 
+// Tagger is a Driver or a Publisher whose images have tags.
+type Tagger interface {
+	// Tag gives an image tags, besides those that it has, and reports whether that
+	// changed anything.
+	Tag(ctx context.Context, img Image, tags map[string]string) (changed bool, err error)
+}
+
 // PublishSpec says what is published.
 type PublishSpec struct {
 	Build   string // the build's id; tags everything that is made
@@ -165,6 +174,7 @@ type PublishSpec struct {
 	Parent  *Image // that it stands on, when that is an image, too
 	Recipe  string
 	Version string
+	Tags    map[string]string // of an image that is not there yet
 }
 
 // Image is a finished image.

@@ -31,6 +31,10 @@ type Request struct {
 
 	Isolation recipe.Isolation // overrides the recipe's where it is not empty
 
+	// Release asks for what is only for releases: an image that was there before gets the
+	// tags that the recipe has now. A candidate leaves it as others use it.
+	Release bool
+
 	Publisher Publisher // to where the recipe wants its image published; nil: there is none
 
 	// KeepFor is how long the instance stays on which the author's documents failed;
@@ -156,7 +160,10 @@ func (p *pipeline) all(ctx context.Context) error {
 	if err := p.publish(ctx); err != nil {
 		return err
 	}
-	return p.test(ctx)
+	if err := p.test(ctx); err != nil {
+		return err
+	}
+	return p.tag(ctx)
 }
 
 // resolve makes the parent usable and derives the keys that stand on it.
@@ -199,6 +206,7 @@ func (p *pipeline) build(ctx context.Context) (err error) {
 			DiskGiB:    p.req.Recipe.DiskGiB,
 			WorkingDir: p.req.Recipe.WorkingDir,
 			AWS:        needAWS(p.req.Recipe.BuildUses()),
+			Tags:       p.req.Recipe.ImageTags(p.now()),
 		})
 		if err != nil {
 			return Failed, "", inStage(err, StageLaunch, "", "the build instance did not start")

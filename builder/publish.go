@@ -3,6 +3,7 @@ package builder
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // publishable finds out before anything is built what would fail afterwards.
@@ -27,7 +28,7 @@ func (p *pipeline) publish(ctx context.Context) error {
 	return p.tell.stage(StagePublish, "", func() (EventKind, string, error) {
 		published, err := p.req.Publisher.Publish(ctx, PublishSpec{
 			Build: p.req.Build, Image: *p.result.Image, Parent: p.req.Parent,
-			Recipe: p.req.Recipe.Name, Version: p.req.Recipe.Version.String(),
+			Recipe: p.req.Recipe.Name, Version: p.req.Recipe.Version.String(), Tags: p.req.Recipe.ImageTags(p.result.Image.Created),
 		}, func(line string) { p.tell.output(StagePublish, "", line+"\n", false) })
 		if err != nil {
 			return Failed, "", inStage(err, StagePublish, "", "the image could not be published to "+p.req.Recipe.Publish.Driver)
@@ -48,4 +49,23 @@ func (p *pipeline) tested() (booter, Image) {
 		return p.req.Publisher, *p.result.Published
 	}
 	return p.driver, *p.result.Image
+}
+
+// tag gives the image of a release the tags that the recipe has now: it may have been
+// made when it had others.
+func (p *pipeline) tag(ctx context.Context) error {
+	on, image := p.tested()
+	tagger, can := on.(Tagger)
+	tags := p.req.Recipe.ImageTags(time.Time{})
+	if !can || !p.req.Release || len(tags) == 0 {
+		return nil
+	}
+	changed, err := tagger.Tag(ctx, image, tags)
+	switch {
+	case err != nil:
+		return inStage(err, StageDistribute, "", "the image could not be given the tags of the recipe")
+	case changed:
+		p.tell.mark(Succeeded, StageDistribute, "", "tags of "+image.ID)
+	}
+	return nil
 }

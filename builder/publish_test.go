@@ -3,12 +3,14 @@ package builder_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/buildertest"
+	"github.com/seed-6db18919/ingot/builder/component"
 	"github.com/seed-6db18919/ingot/builder/recipe"
 )
 
@@ -99,5 +101,63 @@ func TestPublishingThatGoesWrong(t *testing.T) {
 				t.Errorf("it built before it said so, or gave no hint: %#v", e)
 			}
 		})
+	}
+}
+
+// tagging is a driver whose images have tags.
+type tagging struct {
+	*buildertest.Driver
+	launched map[string]string
+	given    []string
+	already  bool
+}
+
+func (d *tagging) Launch(ctx context.Context, spec builder.LaunchSpec) (builder.Instance, error) {
+	d.launched = spec.Tags
+	return d.Driver.Launch(ctx, spec)
+}
+
+func (d *tagging) Tag(_ context.Context, img builder.Image, tags map[string]string) (bool, error) {
+	d.given = append(d.given, fmt.Sprint(img.ID, tags))
+	return !d.already, nil
+}
+
+func TestTagsOfAnImage(t *testing.T) {
+	driver := &tagging{Driver: buildertest.New()}
+	r := sample(t)
+	r.Version, r.AMITags = recipe.Version{Major: 2}, map[string]string{"team": "web", "version": "{{ version }}", "made": "{{ buildDate }}"}
+	var heard []string
+	build := func(release bool) builder.Result {
+		t.Helper()
+		heard = nil
+		res, err := builder.New(driver, remembered{}).Build(t.Context(), builder.Request{Build: "1", Recipe: r, Release: release}, events(&heard))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res
+	}
+	build(false)
+	if driver.launched["team"] != "web" || driver.launched["version"] != "2.0.0" || !strings.HasSuffix(driver.launched["made"], "Z") || len(driver.given) > 0 {
+		t.Errorf("a new image gets %v, and then %v", driver.launched, driver.given)
+	}
+
+	t.Log("a change of tags alone: the image is there, and gets them with the release")
+	r.AMITags["team"] = "shop"
+	if res := build(false); !res.ImageReused || len(driver.given) > 0 {
+		t.Errorf("a candidate changed an image that others use: %v", driver.given)
+	}
+	res := build(true)
+	if want := res.Image.ID + "map[team:shop version:2.0.0]"; !res.ImageReused || !slices.Equal(driver.given, []string{want}) || heard[len(heard)-1] != "distribute  succeeded" {
+		t.Errorf("given %q, want %q; heard %q", driver.given, want, heard)
+	}
+	driver.already = true
+	if build(true); heard[len(heard)-1] != "test http succeeded" {
+		t.Errorf("with nothing to change it was heard %q", heard)
+	}
+
+	t.Log("what fails its tests is not released")
+	driver.Fail["http test"], driver.given = component.Failure{Phase: "test", Step: "S"}, nil
+	if _, err := builder.New(driver, remembered{}).Build(t.Context(), builder.Request{Build: "1", Recipe: r, Release: true}, func(builder.Event) {}); err == nil || len(driver.given) > 0 {
+		t.Errorf("%v, and given %v", err, driver.given)
 	}
 }

@@ -159,6 +159,7 @@ func (c *Config) check() error {
 	for _, kind := range c.InstanceTypes {
 		say(catalogue.ArchitectureOf(kind) != catalogue.X8664, "instanceTypes: %s has an ARM processor, for which there is no agent", kind)
 	}
+	say(len(c.Tags) > maxTags, "tags: %d are more than %d", len(c.Tags), maxTags)
 	for key := range c.Tags {
 		say(strings.HasPrefix(key, "aws:") || strings.HasPrefix(key, tagPrefix), "tags: %q is not yours to set", key)
 	}

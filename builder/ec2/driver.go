@@ -27,7 +27,10 @@ type Driver struct {
 	agents sync.Map // file of an agent: *delivered
 }
 
-var _ builder.Driver = (*Driver)(nil)
+var (
+	_ builder.Driver = (*Driver)(nil)
+	_ builder.Tagger = (*Driver)(nil)
+)
 
 // Name implements builder.Driver.
 func (d *Driver) Name() string { return Name }

@@ -116,7 +116,7 @@ func (i *instance) stop(ctx context.Context) error {
 // createImage makes the AMI, or finds the one that an earlier try has made: its
 // name says which build key it is of, and EC2 gives a name only once.
 func (i *instance) createImage(ctx context.Context, key string) (string, error) {
-	tags := i.d.tags(i.build, map[string]string{tagKey: key})
+	tags := i.d.tagsBeside(i.spec.Tags, i.build, map[string]string{tagKey: key})
 	name := imageName(i.d.cfg.Owner, i.build, key)
 	out, err := i.d.aws.Compute.CreateImage(ctx, &ec2.CreateImageInput{
 		InstanceId: aws.String(i.id), Name: aws.String(name), Description: aws.String("made by ingot, build " + i.build),

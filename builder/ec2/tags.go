@@ -1,6 +1,7 @@
 package ec2
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"maps"
@@ -8,7 +9,10 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/seed-6db18919/ingot/builder"
 )
 
 // The tags by which everything is found again. A permission policy may rely on
@@ -27,6 +31,10 @@ const (
 	tagFacts   = tagPrefix + "facts"  // of an image: where its inventory lies in the bucket
 )
 
+// maxTags is how many the operator has of the 50 that AWS allows: ingot needs up to ten,
+// and recipes have 30.
+const maxTags = 10
+
 type role string
 
 const (
@@ -35,7 +43,16 @@ const (
 )
 
 func (d *Driver) tags(build string, more map[string]string) []types.Tag {
-	all := d.Tags()
+	return d.tagsBeside(nil, build, more)
+}
+
+// tagsBeside are those with tags of a recipe beside them, which give way.
+func (d *Driver) tagsBeside(recipe map[string]string, build string, more map[string]string) []types.Tag {
+	all := maps.Clone(recipe)
+	if all == nil {
+		all = map[string]string{}
+	}
+	maps.Copy(all, d.Tags())
 	all[tagBuild] = build
 	maps.Copy(all, more)
 	if all["Name"] == "" {
@@ -93,4 +110,55 @@ func (d *Driver) ours(more ...types.Filter) []types.Filter {
 func token(parts ...string) string {
 	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
 	return hex.EncodeToString(sum[:])
+}
+
+// Tag implements builder.Tagger, for the AMI and its snapshots. Tags of the operator,
+// and those by which things are found again, are nobody else's to change.
+func (d *Driver) Tag(ctx context.Context, img builder.Image, wanted map[string]string) (bool, error) {
+	changed, err := d.retag(ctx, img.Ref, wanted)
+	return changed, failed(builder.StageDistribute, "the tags of "+img.Ref+" could not be set", err)
+}
+
+func (d *Driver) retag(ctx context.Context, ami string, wanted map[string]string) (bool, error) {
+	wanted = maps.Clone(wanted)
+	maps.DeleteFunc(wanted, func(key, _ string) bool {
+		_, operators := d.cfg.Tags[key]
+		return operators || strings.HasPrefix(key, tagPrefix)
+	})
+	image, err := d.aws.Compute.DescribeImages(ctx, &ec2.DescribeImagesInput{ImageIds: []string{ami}})
+	if err != nil {
+		return false, err
+	}
+	if len(image.Images) == 0 {
+		return false, &builder.Error{Reason: "the image " + ami + " is not there any more", Hint: "repeat the build: it makes the image again"}
+	}
+	carried := [][]types.Tag{image.Images[0].Tags}
+	ids := snapshotsOf(image.Images[0])
+	if len(ids) > 0 {
+		out, err := d.aws.Compute.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{SnapshotIds: ids})
+		if err != nil {
+			return false, err
+		}
+		for _, s := range out.Snapshots {
+			carried = append(carried, s.Tags)
+		}
+	}
+	if !slices.ContainsFunc(carried, func(tags []types.Tag) bool { return !carry(tags, wanted) }) {
+		return false, nil
+	}
+	return true, d.tag(ctx, wanted, append(ids, ami)...)
+}
+
+// carry reports whether all that is wanted is there.
+func carry(tags []types.Tag, wanted map[string]string) bool {
+	there := map[string]string{}
+	for _, t := range tags {
+		there[aws.ToString(t.Key)] = aws.ToString(t.Value)
+	}
+	for key, value := range wanted {
+		if now, has := there[key]; !has || now != value {
+			return false
+		}
+	}
+	return true
 }

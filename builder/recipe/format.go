@@ -69,7 +69,7 @@ func Format() yamldoc.Format {
 
 			"workingDirectory": {Doc: "Where components run: an absolute path on the instance.", Default: "/tmp", Pattern: absolutePath, Word: true},
 			"volumeSize":       {Doc: "GiB of the root disk; without it, as large as the parent's.", Min: 1, Max: maxVolumeGiB},
-			"amiTags":          {Doc: "Tags of distributed images.", Most: maxTags},
+			"amiTags":          {Doc: "Tags of the AMI and its snapshots; {{ version }} and {{ buildDate }} stand for the recipe's version and the time at which the image was made.", Most: maxTags},
 		},
 	}
 }

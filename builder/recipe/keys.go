@@ -116,17 +116,23 @@ func usesDigest(uses []Use) string {
 }
 
 func (r *Recipe) distributionDigest() string {
-	var places, formats, tags []string
+	var tags []string
+	for _, name := range slices.Sorted(maps.Keys(r.AMITags)) {
+		tags = append(tags, name, r.AMITags[name])
+	}
+	return hash("distribution", r.placesDigest(), hash("tags", tags...))
+}
+
+// placesDigest names where a release is sent, and in which formats.
+func (r *Recipe) placesDigest() string {
+	var places, formats []string
 	for _, d := range r.Distribution {
 		places = append(places, hash("place", append([]string{d.Region, d.Name}, d.LaunchPermission.UserIDs...)...))
 	}
 	for _, e := range r.Exports {
 		formats = append(formats, e.Format)
 	}
-	for _, name := range slices.Sorted(maps.Keys(r.AMITags)) {
-		tags = append(tags, name, r.AMITags[name])
-	}
-	return hash("distribution", hash("places", places...), hash("formats", formats...), hash("tags", tags...))
+	return hash("sent", hash("places", places...), hash("formats", formats...))
 }
 
 // signature is what a plan compares: digests of the recipe without its parent's

@@ -2,8 +2,10 @@ package recipe
 
 import (
 	"io/fs"
+	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/seed-6db18919/ingot/builder/component"
 )
@@ -54,6 +56,21 @@ func TestLayersAreFilesThenBuildComponents(t *testing.T) {
 	}
 	if !slices.Equal(names, []string{"two", "check", "http", "boot"}) {
 		t.Errorf("tests run in the order %v", names)
+	}
+}
+
+func TestImageTags(t *testing.T) {
+	r := &Recipe{Version: Version{1, 2, 3}, AMITags: map[string]string{
+		"team": "web", "release": "web {{ version }}", "made": "{{buildDate}}", "as elsewhere": "at {{imagebuilder:buildDate}}", "other": "{{ x }}",
+	}}
+	made := time.Date(2026, 8, 1, 6, 5, 12, 541e6, time.FixedZone("", 2*3600))
+	always := map[string]string{"team": "web", "release": "web 1.2.3", "other": "{{ x }}"}
+	if got := r.ImageTags(time.Time{}); !maps.Equal(got, always) {
+		t.Errorf("of an image made before: %v", got)
+	}
+	always["made"], always["as elsewhere"] = "2026-08-01T04-05-12.541Z", "at 2026-08-01T04-05-12.541Z"
+	if got := r.ImageTags(made); !maps.Equal(got, always) {
+		t.Errorf("of a new image: %v", got)
 	}
 }
 

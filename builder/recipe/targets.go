@@ -2,10 +2,8 @@ package recipe
 
 import (
 	"fmt"
-	"maps"
 	"regexp"
 	"slices"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/seed-6db18919/ingot/internal/yamldoc"
@@ -17,7 +15,6 @@ const (
 	driverManaged     = "imagebuilder"
 	maxTimeoutMinutes = 24 * 60
 	maxVolumeGiB      = 16_000
-	maxTags           = 50
 	maxTestDisks      = 8
 )
 
@@ -168,19 +165,4 @@ func (r *reading) imageName(name text) string {
 		r.bad(name.Node, "expected {{ build }} in it: image names are unique in an account, and the second build of a version needs another one", "the image name %q is the same for every build", shorten(name.Value))
 	}
 	return name.Value
-}
-
-func (r *reading) tags(tags yamldoc.At[map[string]string]) {
-	if len(tags.Value) > maxTags {
-		r.bad(tags.Key, fmt.Sprintf("an image has at most %d", maxTags), "%d tags", len(tags.Value))
-	}
-	for _, name := range slices.Sorted(maps.Keys(tags.Value)) {
-		switch value := tags.Value[name]; {
-		case name == "" || utf8.RuneCountInString(name) > 128 || strings.HasPrefix(name, "aws:"):
-			r.bad(tags.Node, "expected at most 128 characters, not beginning with aws:", "%q is not a tag key", shorten(name))
-		case utf8.RuneCountInString(value) > 256:
-			r.bad(tags.Node, "expected at most 256 characters", "the value of tag %q is too long", shorten(name))
-		}
-	}
-	r.recipe.AMITags = tags.Value
 }

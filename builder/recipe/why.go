@@ -30,7 +30,8 @@ func why(old, now *Recipe) []string {
 	reasons = append(reasons, whyUses("test", old.Tests, now.Tests)...)
 	say(!slices.Equal(old.Infrastructure.TestDisks, now.Infrastructure.TestDisks), "disks of the test instance changed")
 	say(published(old) != published(now), "publishing %s → %s", published(old), published(now))
-	say(old.distributionDigest() != now.distributionDigest(), "distribution changed")
+	say(old.placesDigest() != now.placesDigest(), "distribution changed")
+	say(!maps.Equal(old.AMITags, now.AMITags), "tags of the image changed")
 	say(old.Path != now.Path, "%s is now %s", old.Path, now.Path)
 	say(len(reasons) == 0, "%s changed", now.Path)
 	return reasons

@@ -79,7 +79,7 @@ func (w *workshop) request(ctx context.Context, b reporter.Build) (builder.Reque
 	if r == nil {
 		return builder.Request{}, &builder.Error{Fault: builder.Author, Stage: builder.StageResolve, Reason: "the recipe " + b.Recipe + " is not valid any more"}
 	}
-	req := builder.Request{Build: strconv.FormatInt(b.ID, 10), Recipe: r, Tree: tree, Publisher: w.parts.publisherOf(r)}
+	req := builder.Request{Build: strconv.FormatInt(b.ID, 10), Recipe: r, Tree: tree, Release: b.Release, Publisher: w.parts.publisherOf(r)}
 	if b.Fork {
 		if r.Infrastructure.Driver != w.parts.driver.Name() || r.Publish != nil {
 			return builder.Request{}, &builder.Error{Fault: builder.Author, Stage: builder.StageResolve,

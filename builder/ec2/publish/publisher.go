@@ -45,10 +45,11 @@ func (p *Publisher) Publish(ctx context.Context, spec builder.PublishSpec, log f
 	if img.Digest == "" || img.Ref == "" {
 		return builder.Image{}, errors.New("an image needs a digest and a disk to be published")
 	}
-	tags := maps.Clone(p.Tags)
+	tags := maps.Clone(spec.Tags)
 	if tags == nil {
 		tags = map[string]string{}
 	}
+	maps.Copy(tags, p.Tags)
 	maps.Copy(tags, map[string]string{
 		TagKey: img.Key, tagBuild: spec.Build, tagRecipe: spec.Recipe, tagVersion: spec.Version, tagDigest: img.Digest,
 	})

@@ -45,7 +45,7 @@ func TestPublisher(t *testing.T) {
 		t.Helper()
 		said = nil
 		img, err := p.Publish(t.Context(), builder.PublishSpec{
-			Build: build, Recipe: "web", Version: "1.2.3",
+			Build: build, Recipe: "web", Version: "1.2.3", Tags: map[string]string{"team": "web", "ingot:owner": "somebody", "ingot:build": "b-0"},
 			Image: builder.Image{ID: "img-1", Key: "key of " + digest, Driver: "local", Ref: path, Digest: digest},
 		}, func(line string) { said = append(said, line) })
 		if err != nil {
@@ -60,7 +60,7 @@ func TestPublisher(t *testing.T) {
 	}
 	s := w.service.Snapshots()[0]
 	w.same(t, s.ID, base)
-	for key, want := range map[string]string{"ingot:owner": "me", "ingot:build": "b-1", "ingot:recipe": "web", "ingot:version": "1.2.3", "ingot:key": first.Key} {
+	for key, want := range map[string]string{"team": "web", "ingot:owner": "me", "ingot:build": "b-1", "ingot:recipe": "web", "ingot:version": "1.2.3", "ingot:key": first.Key} {
 		if s.Tags[key] != want {
 			t.Errorf("the snapshot's tag %s is %q, want %q", key, s.Tags[key], want)
 		}
