@@ -34,13 +34,14 @@ RUN go mod download
 COPY . .
 ARG VERSION=unknown
 RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /out/ingot ./cmd/ingot \
- && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o /out/ ./cmd/ingot-agent ./cmd/ingot-agent-aws
+ && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o /out/ ./cmd/ingot-agent ./cmd/ingot-agent-aws \
+ && GOOS=windows GOARCH=amd64 CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o /out/ingot-agent.exe ./cmd/ingot-agent
 
 FROM ${BASE_IMAGE}
 COPY scripts/install-packages.sh /tmp/
 RUN /tmp/install-packages.sh host \
  && rm -rf /tmp/install-packages.sh /var/lib/apt/lists/* /var/cache/apt/*.bin
-COPY --from=build /out/ingot /out/ingot-agent /out/ingot-agent-aws /usr/local/bin/
+COPY --from=build /out/ingot /out/ingot-agent /out/ingot-agent-aws /out/ingot-agent.exe /usr/local/bin/
 
 # Layers, images and, with SQLite, the ledger. It needs a file system with holes in
 # files and flock; not the container's own overlay, which is slow for disks.

@@ -15,13 +15,15 @@ help: ## Print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: $(BIN)/ingot $(BIN)/ingot-agent $(BIN)/ingot-agent-aws ## Build the daemon and its agents into bin/
+build: $(BIN)/ingot $(BIN)/ingot-agent $(BIN)/ingot-agent-aws $(BIN)/ingot-agent.exe ## Build the daemon and its agents into bin/
 
-.PHONY: $(BIN)/ingot $(BIN)/ingot-agent $(BIN)/ingot-agent-aws
+.PHONY: $(BIN)/ingot $(BIN)/ingot-agent $(BIN)/ingot-agent-aws $(BIN)/ingot-agent.exe
 $(BIN)/ingot:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/ingot
 $(BIN)/ingot-agent $(BIN)/ingot-agent-aws: $(BIN)/%:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $@ ./cmd/$*
+$(BIN)/ingot-agent.exe:
+	GOOS=windows GOARCH=amd64 CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $@ ./cmd/ingot-agent
 
 .PHONY: demo
 demo: packages-host build ## Show a commit become an image (ONCE=1: end by itself)

@@ -48,6 +48,7 @@ inside ingot-agent-aws version
 inside sh -c 'for p in qemu-system-x86_64 qemu-img qemu-storage-daemon mmdebstrap systemd-nspawn sgdisk mkfs.ext4 mkfs.vfat mcopy grub-mkimage git ssh; do
 	PATH=$PATH:/usr/sbin:/sbin command -v $p >/dev/null || { echo "the image lacks $p" >&2; exit 1; }
 done
+test -s /usr/local/bin/ingot-agent.exe || { echo "the image lacks the agent for Windows" >&2; exit 1; }
 test -s /usr/share/OVMF/OVMF_CODE_4M.fd || { echo "the image lacks OVMF" >&2; exit 1; }
 test ! -e /tmp/install-packages.sh
 test -z "$(ls /var/lib/apt/lists)"'

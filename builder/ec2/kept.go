@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/component"
+	"github.com/seed-6db18919/ingot/builder/ec2/catalogue"
 	"github.com/seed-6db18919/ingot/builder/relay"
 )
 
@@ -116,7 +117,7 @@ func (d *Driver) Exec(ctx context.Context, build string, command []string, emit 
 	i := all[len(all)-1]
 	m := &machine{
 		d: d, id: aws.ToString(i.InstanceId), build: build, role: role(tagOf(i.Tags, tagRole)),
-		windows: i.Platform == types.PlatformValuesWindows, agent: d.cfg.Agent,
+		windows: catalogue.IsWindows(i.Platform), agent: d.cfg.Agent,
 	}
 	if i.State != nil && i.State.Name != types.InstanceStateNameRunning && i.State.Name != types.InstanceStateNamePending {
 		return 0, &builder.Error{Stage: stageOf(m.role), Reason: "instance " + m.id + " is " + string(i.State.Name),

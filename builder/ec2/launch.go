@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/seed-6db18919/ingot/builder"
+	"github.com/seed-6db18919/ingot/builder/ec2/catalogue"
 )
 
 // start is what an instance is started from.
@@ -54,7 +55,7 @@ func (d *Driver) bring(ctx context.Context, s start) (*machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &machine{d: d, build: s.build, role: s.role, agent: s.agent, windows: image.Platform == types.PlatformValuesWindows}
+	m := &machine{d: d, build: s.build, role: s.role, agent: s.agent, windows: catalogue.IsWindows(image.Platform)}
 	if m.windows {
 		if m.agent = d.cfg.WindowsAgent; m.agent == "" {
 			return nil, errNoWindowsAgent
@@ -153,7 +154,7 @@ func (d *Driver) input(s start, image types.Image, kind, subnet string, spot boo
 	if d.cfg.KeyPair != "" {
 		in.KeyName = aws.String(d.cfg.KeyPair)
 	}
-	if image.Platform != types.PlatformValuesWindows {
+	if !catalogue.IsWindows(image.Platform) {
 		in.UserData = aws.String(base64.StdEncoding.EncodeToString([]byte(userData(d.cfg.Region))))
 	}
 	if spot {

@@ -260,28 +260,37 @@ func (c *command) send(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	id, err := c.sendScript(ctx, string(c.request.Op)+" "+c.request.ID, script)
+	if err == nil {
+		c.sent = append(c.sent, id)
+	}
+	return err
+}
+
+// sendScript has the instance run a script; what is for whoever reads the account's
+// list of commands.
+func (m *machine) sendScript(ctx context.Context, what string, script []string) (id string, err error) {
 	document := "AWS-RunShellScript"
-	if c.windows {
+	if m.windows {
 		document = "AWS-RunPowerShellScript"
 	}
 	const longest = "172800" // seconds, the most that the document takes
 	for begin := time.Now(); ; {
-		out, err := c.d.aws.Commands.SendCommand(ctx, &ssm.SendCommandInput{
-			DocumentName: aws.String(document), InstanceIds: []string{c.id},
+		out, err := m.d.aws.Commands.SendCommand(ctx, &ssm.SendCommandInput{
+			DocumentName: aws.String(document), InstanceIds: []string{m.id},
 			Parameters:     map[string][]string{"commands": script, "executionTimeout": {longest}},
 			TimeoutSeconds: aws.Int32(600),
-			Comment:        aws.String(clipComment("ingot " + c.build + " " + string(c.request.Op) + " " + c.request.ID)),
+			Comment:        aws.String(clipComment("ingot " + m.build + " " + what)),
 		})
 		if err == nil {
-			c.sent = append(c.sent, aws.ToString(out.Command.CommandId))
-			return nil
+			return aws.ToString(out.Command.CommandId), nil
 		}
 		// An instance that restarts is out of reach for a moment.
-		if !isOne(err, notYet) || time.Since(begin) > c.d.cfg.pace.visible {
-			return err
+		if !isOne(err, notYet) || time.Since(begin) > m.d.cfg.pace.visible {
+			return "", err
 		}
-		if err := pause(ctx, c.d.cfg.pace.states); err != nil {
-			return err
+		if err := pause(ctx, m.d.cfg.pace.states); err != nil {
+			return "", err
 		}
 	}
 }
@@ -334,20 +343,11 @@ func (d *Driver) sign(ctx context.Context, key string) (string, error) {
 // alive looks at the last command. One that ended without telling its end has
 // failed before the agent ran, or could not reach the inbox.
 func (c *command) alive(ctx context.Context) (bool, error) {
-	out, err := c.d.aws.Commands.ListCommandInvocations(ctx, &ssm.ListCommandInvocationsInput{
-		CommandId: aws.String(c.sent[len(c.sent)-1]),
-	})
-	if isOne(err, notYet) || err == nil && len(out.CommandInvocations) == 0 {
-		return true, nil
+	i, ended, err := c.ended(ctx, c.sent[len(c.sent)-1])
+	if err != nil || !ended {
+		return true, err
 	}
-	if err != nil {
-		return false, err
-	}
-	i := out.CommandInvocations[0]
-	switch i.Status {
-	case ssmtypes.CommandInvocationStatusPending, ssmtypes.CommandInvocationStatusInProgress, ssmtypes.CommandInvocationStatusDelayed:
-		return true, nil
-	case ssmtypes.CommandInvocationStatusSuccess:
+	if i.Status == ssmtypes.CommandInvocationStatusSuccess {
 		return false, nil // it is told, and will be heard
 	}
 	said, err := c.complaint(ctx, aws.ToString(i.CommandId))
@@ -364,9 +364,26 @@ func (c *command) alive(ctx context.Context) (bool, error) {
 		Output: said}
 }
 
+// ended tells whether a command has ended, and how.
+func (m *machine) ended(ctx context.Context, id string) (ssmtypes.CommandInvocation, bool, error) {
+	out, err := m.d.aws.Commands.ListCommandInvocations(ctx, &ssm.ListCommandInvocationsInput{CommandId: aws.String(id)})
+	if isOne(err, notYet) || err == nil && len(out.CommandInvocations) == 0 {
+		return ssmtypes.CommandInvocation{}, false, nil
+	}
+	if err != nil {
+		return ssmtypes.CommandInvocation{}, false, err
+	}
+	i := out.CommandInvocations[0]
+	switch i.Status {
+	case ssmtypes.CommandInvocationStatusPending, ssmtypes.CommandInvocationStatusInProgress, ssmtypes.CommandInvocationStatusDelayed:
+		return i, false, nil
+	}
+	return i, true, nil
+}
+
 // complaint is what a command that failed has written.
-func (c *command) complaint(ctx context.Context, id string) (string, error) {
-	out, err := c.d.aws.Commands.GetCommandInvocation(ctx, &ssm.GetCommandInvocationInput{CommandId: aws.String(id), InstanceId: aws.String(c.id)})
+func (m *machine) complaint(ctx context.Context, id string) (string, error) {
+	out, err := m.d.aws.Commands.GetCommandInvocation(ctx, &ssm.GetCommandInvocationInput{CommandId: aws.String(id), InstanceId: aws.String(m.id)})
 	if err != nil {
 		return "", err
 	}

@@ -103,6 +103,18 @@ func shell(agentURL, sum string, request relay.Source) []string {
 	}
 }
 
+// wipe removes from Windows what powerShell brought. The agent could not: a program
+// that runs cannot be deleted there.
+func wipe() []string {
+	return []string{
+		"$ErrorActionPreference = 'Stop'",
+		"$dir = '" + windowsDir + "'",
+		"for ($try = 1; Test-Path -LiteralPath $dir; $try++) {", // it may still be ending
+		"  try { Remove-Item -Recurse -Force -LiteralPath $dir } catch { if ($try -ge 30) { throw }; Start-Sleep -Seconds 2 }",
+		"}",
+	}
+}
+
 func powerShell(agentURL, sum string, request relay.Source) []string {
 	return []string{
 		"$ErrorActionPreference = 'Stop'", "$ProgressPreference = 'SilentlyContinue'",

@@ -70,13 +70,9 @@ func (i *instance) snapshot(ctx context.Context, key string, inventory builder.I
 	return i.d.finished(ctx, image)
 }
 
-// leave takes the agent off the instance. It is recorded first, for a daemon that
-// is started again: it must not look for what was done before.
+// leave takes the agent off the instance; of Windows, Clean has done so.
 func (i *instance) leave(ctx context.Context) error {
-	if i.cleaned > 0 {
-		return nil
-	}
-	if !i.windows {
+	if i.cleaned == 0 {
 		job := component.Job{ID: "take-away", Phases: []string{"build"},
 			Documents: []component.JobDocument{{Name: "take-away", Path: "take-away.yaml", Text: takeAway}}}
 		result, err := i.machine.run(ctx, builder.StageClean, job, func(component.Event) {})
@@ -87,11 +83,33 @@ func (i *instance) leave(ctx context.Context) error {
 			return &builder.Error{Stage: builder.StageClean, Reason: "the Systems Manager agent could not be taken off the instance"}
 		}
 	}
-	if err := i.d.tag(ctx, map[string]string{tagClean: strconv.Itoa(i.ops)}, i.id); err != nil {
+	return i.remove(ctx)
+}
+
+// remove takes the agent and all that it has written off the instance. That it begins
+// is recorded first, for a daemon that is started again: it must not look for what was
+// done before. That it has ended is recorded too: until then it is done again.
+func (i *instance) remove(ctx context.Context) error {
+	if i.cleaned < i.ops {
+		if err := i.d.tag(ctx, map[string]string{tagClean: strconv.Itoa(i.ops)}, i.id); err != nil {
+			return err
+		}
+		i.cleaned = i.ops
+	}
+	const id = "remove"
+	_, removed, err := i.remembered(ctx, id)
+	if removed || err != nil {
 		return err
 	}
-	_, err := i.perform(ctx, relay.Request{ID: "remove", Op: relay.Remove}, func(component.Event) {})
-	return err
+	if i.windows {
+		err = i.runScript(ctx, "remove", wipe())
+	} else {
+		_, err = i.perform(ctx, relay.Request{ID: id, Op: relay.Remove}, func(component.Event) {})
+	}
+	if err != nil {
+		return err
+	}
+	return i.remember(ctx, id, relay.Outcome{})
 }
 
 // stop stops the instance, so that its disk is complete, and waits for it.

@@ -14,7 +14,7 @@ apt-get update
 apt-get install -y awscli
 mkdir -p /opt/ingot
 aws s3 cp --region "$region" "$setup/ingot.tar.gz" - | tar xz -C /opt/ingot
-install -m 0755 /opt/ingot/ingot /opt/ingot/ingot-agent /opt/ingot/ingot-agent-aws /usr/local/bin/
+install -m 0755 /opt/ingot/ingot /opt/ingot/ingot-agent /opt/ingot/ingot-agent-aws /opt/ingot/ingot-agent.exe /usr/local/bin/
 /opt/ingot/scripts/install-packages.sh host
 
 install -d -m 0700 /etc/ingot

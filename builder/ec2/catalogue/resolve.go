@@ -317,6 +317,12 @@ func created(i types.Image) time.Time {
 	return t
 }
 
+// IsWindows tells what EC2 says of an image's or an instance's platform: "windows",
+// though the SDK's constant has another case, or nothing.
+func IsWindows(p types.PlatformValues) bool {
+	return strings.EqualFold(string(p), string(types.PlatformValuesWindows))
+}
+
 // describe puts EC2's words into ours.
 func describe(i types.Image, q question) Image {
 	image := Image{
@@ -324,7 +330,7 @@ func describe(i types.Image, q question) Image {
 		Title: shorten(cmp.Or(aws.ToString(i.Description), aws.ToString(i.Name))), Platform: "Linux",
 		Architecture: string(i.Architecture), RootDevice: shorten(aws.ToString(i.RootDeviceName)), Created: created(i),
 	}
-	if strings.EqualFold(string(i.Platform), string(types.PlatformValuesWindows)) {
+	if IsWindows(i.Platform) {
 		image.Platform = "Windows"
 	}
 	for _, m := range i.BlockDeviceMappings {
