@@ -51,7 +51,8 @@ func Run(t *testing.T, s Setup) {
 			continue
 		}
 		t.Run(c.name, func(t *testing.T) {
-			f := &fixture{T: t, Setup: s, base: base}
+			f := &fixture{T: t, Setup: s, base: base, jobs: new(int)}
+			f.build = f.key("build")
 			t.Cleanup(func() { // after the instances of the case were closed
 				if left := s.Leftovers(); len(left) > 0 {
 					t.Errorf("left behind: %s", strings.Join(left, ", "))
@@ -62,6 +63,8 @@ func Run(t *testing.T, s Setup) {
 	}
 }
 
+// Every boot of a machine takes long where guests are emulated, so that a case asks
+// its instance, its image and its guests for all that they can tell.
 var cases = []struct {
 	name   string
 	run    func(*fixture)
@@ -70,22 +73,19 @@ var cases = []struct {
 	{"a resolved parent resolves again to the same content", resolvesAgain, false},
 	{"components become an image that is found by its key", makesImage, false},
 	{"a kept layer is where the next instance starts", startsFromLayer, true},
-	{"files keep their content, mode and links", putsFiles, false},
-	{"a failing component says which step and leaves nothing", failsCleanly, false},
-	{"a reboot inside a component resumes it", resumesAfterReboot, false},
-	{"a cancelled component ends with its whole process tree", cancels, false},
-	{"what happens in a guest does not reach the image", guestIsThrowAway, false},
+	{"an instance runs one component after the other", runsComponents, false},
 	{"an instance on which a component failed is kept, entered and removed", keepsInstance, false},
-	{"a guest in which a test failed is kept, entered and removed", keepsGuest, false},
+	{"what happens in a guest does not reach the image", guestIsThrowAway, false},
 	{"close may come twice and at any time", closesTwice, false},
-	{"sweep leaves images and layers alone", sweeps, false},
 }
 
 // fixture is one case's view of the driver.
 type fixture struct {
 	*testing.T
 	Setup
-	base builder.Base
+	base  builder.Base
+	build string // for which instances are launched
+	jobs  *int   // how many the case has made
 }
 
 // key makes a layer or image key that no other case uses.
@@ -93,10 +93,20 @@ func (f *fixture) key(name string) string {
 	return strings.NewReplacer("/", "-", " ", "-", ",", "").Replace(strings.ToLower(f.Name())) + "-" + name
 }
 
+// step runs a part of the case, after which the next one goes on where it ended.
+func (f *fixture) step(name string, run func(*fixture)) {
+	f.Helper()
+	f.Run(name, func(t *testing.T) {
+		part := *f
+		part.T = t
+		run(&part)
+	})
+}
+
 func (f *fixture) launch(layers ...string) builder.Instance {
 	f.Helper()
 	inst, err := f.Driver.Launch(f.Context(), builder.LaunchSpec{
-		Build: f.key("build"), Base: f.base, Layers: layers, Isolation: f.Isolation,
+		Build: f.build, Base: f.base, Layers: layers, Isolation: f.Isolation,
 	})
 	if err != nil {
 		f.Fatalf("launch: %v", err)
@@ -128,8 +138,9 @@ func (f *fixture) job(phase string, commands ...string) component.Job {
 	for _, c := range commands {
 		fmt.Fprintf(&b, "            - |\n              %s\n", strings.ReplaceAll(c, "\n", "\n              "))
 	}
+	*f.jobs++
 	return component.Job{
-		ID:        f.key("job"),
+		ID:        fmt.Sprint(f.build, "-", *f.jobs),
 		Documents: []component.JobDocument{{Name: "case", Path: "case.yaml", Text: b.String()}},
 		Phases:    []string{phase},
 	}
@@ -186,12 +197,13 @@ func makesImage(f *fixture) {
 	if len(img.Inventory.Packages) < 20 || img.Inventory.OS == "" {
 		f.Errorf("inventory is incomplete: %q, %d packages", img.Inventory.OS, len(img.Inventory.Packages))
 	}
+	f.close(inst.Close)
+	f.sweep() // which leaves images and layers alone
 	found, ok, err := f.Driver.Image(f.Context(), key)
 	f.must("look up", err)
 	if !ok || found.ID != img.ID || found.Digest != img.Digest {
 		f.Errorf("looked up %v %+v, made %+v", ok, found, img)
 	}
-	f.close(inst.Close)
 	want := min(1, int(f.Layers))
 	if held := f.launch(f.key("layer")).Held(); held != want {
 		f.Errorf("the next instance of the same layer holds %d, want %d", held, want)
@@ -219,12 +231,30 @@ func startsFromLayer(f *fixture) {
 	}
 }
 
-func putsFiles(f *fixture) {
+// runsComponents has the files put first, which a machine has on its disk when it boots,
+// and cancels at last.
+func runsComponents(f *fixture) {
+	inst := f.launch(f.key("layer"))
+	for _, s := range []struct {
+		name string
+		run  func(*fixture, builder.Instance)
+	}{
+		{"files keep their content, mode and links", putsFiles},
+		{"a failing component says which step, and the next one runs", fails},
+		{"a reboot inside a component resumes it", resumesAfterReboot},
+		{"sweep leaves it alone", survivesSweep},
+		{"a cancelled component ends with its whole process tree", cancels},
+	} {
+		f.step(s.name, func(f *fixture) { s.run(f, inst) })
+	}
+	f.close(inst.Close)
+}
+
+func putsFiles(f *fixture, inst builder.Instance) {
 	tree := treeFS{fstest.MapFS{
 		"site/index.html": {Data: []byte("hello\n"), Mode: 0o644},
 		"site/run.sh":     {Data: []byte("#!/bin/sh\necho ran\n"), Mode: 0o755},
 	}}
-	inst := f.launch(f.key("files"))
 	f.must("put", inst.Put(f.Context(), tree, []recipe.Files{{
 		Source: "site", Destination: "/srv/site",
 		Entries: []recipe.File{
@@ -240,26 +270,29 @@ func putsFiles(f *fixture) {
 	}
 }
 
-func failsCleanly(f *fixture) {
-	inst := f.launch(f.key("layer"))
+func fails(f *fixture, inst builder.Instance) {
 	res, err := inst.Run(f.Context(), f.job("build", "echo to stderr >&2; exit 3"), func(component.Event) {})
 	f.must("run", err)
 	if res.Status != component.Failed || res.Failure == nil || res.Failure.Step != "Step" || !strings.Contains(res.Failure.Stderr, "to stderr") {
 		f.Errorf("result %q, failure %+v", res.Status, res.Failure)
 	}
-	f.close(inst.Close)
 }
 
-func resumesAfterReboot(f *fixture) {
-	inst := f.launch(f.key("layer"))
+func resumesAfterReboot(f *fixture, inst builder.Instance) {
 	got := f.output(inst, f.job("build", "if test -e /var/lib/rebooted; then echo back; else touch /var/lib/rebooted; echo going; exit 194; fi"))
 	if !strings.Contains(got, "going\n") || !strings.HasSuffix(got, "back\n") {
 		f.Errorf("got %q", got)
 	}
 }
 
-func cancels(f *fixture) {
-	inst := f.launch(f.key("layer"))
+func survivesSweep(f *fixture, inst builder.Instance) {
+	f.sweep()
+	if got := f.output(inst, f.job("build", "echo alive")); got != "alive\n" {
+		f.Errorf("a running instance answered %q after sweep", got)
+	}
+}
+
+func cancels(f *fixture, inst builder.Instance) {
 	ctx, cancel := context.WithCancel(f.Context())
 	defer cancel()
 	_, err := inst.Run(ctx, f.job("build", "echo up; (setsid sleep 3600 &) ; sleep 3600"), func(e component.Event) {
@@ -270,44 +303,63 @@ func cancels(f *fixture) {
 	if !errors.Is(err, context.Canceled) {
 		f.Errorf("cancelled run returned %v", err)
 	}
-	f.close(inst.Close)
+}
+
+func (f *fixture) sweep() {
+	f.Helper()
+	_, err := f.Driver.Sweep(f.Context())
+	f.must("sweep", err)
 }
 
 func guestIsThrowAway(f *fixture) {
-	key := f.key("image")
 	inst := f.launch()
-	img := f.snapshot(inst, key)
+	img := f.snapshot(inst, f.key("image"))
 	f.close(inst.Close)
 
-	for _, round := range []struct {
-		name    string
-		prepare func(context.Context, builder.Runner) error
-		want    string
-	}{
-		{"first", func(_ context.Context, on builder.Runner) error {
-			f.output(on, f.job("build", "echo x > /etc/prepared"))
-			return nil
-		}, "prepared\nclean\n"},
-		{"second", nil, "clean\n"},
-	} {
-		guest := f.bootWith(builder.BootSpec{Build: f.key("boot-" + round.name), Image: img, Prepare: round.prepare, Isolation: f.Isolation})
-		// A machine that was booted only to prepare the disk must not be seen by a test.
-		got := f.output(guest, f.job("test", "[ /etc/machine-id -nt /etc/prepared ] || echo old; test -e /etc/prepared && echo prepared; test ! -e /etc/written && echo clean; echo x > /etc/written"))
-		if got != round.want {
-			f.Errorf("%s boot: %q, want %q", round.name, got, round.want)
-		}
-		f.close(guest.Close)
+	prepare := func(_ context.Context, on builder.Runner) error {
+		f.output(on, f.job("build", "echo x > /etc/prepared"))
+		return nil
+	}
+	guest := f.boot(builder.BootSpec{Build: f.key("boot-first"), Image: img, Prepare: prepare, Isolation: f.Isolation})
+	// A machine that was booted only to prepare the disk must not be seen by a test.
+	got := f.output(guest, f.job("test", "[ /etc/machine-id -nt /etc/prepared ] || echo old; test -e /etc/prepared && echo prepared; "+leaveTrace))
+	if got != "prepared\nclean\n" {
+		f.Errorf("the first guest says %q", got)
+	}
+	f.close(guest.Close)
+
+	if f.Isolation == recipe.VM {
+		// How a guest came to be prepared is all that differs in this isolation, and
+		// what it left is seen without a further boot.
+		f.step("the image is as it was made", func(f *fixture) { readsImage(f, img) })
+		return
+	}
+	guest = f.boot(builder.BootSpec{Build: f.build, Image: img, Isolation: f.Isolation})
+	if got := f.output(guest, f.job("test", noTrace+leaveTrace)); got != "clean\n" {
+		f.Errorf("the second guest says %q", got)
+	}
+	f.step("a guest in which a test failed is kept, entered and removed", func(f *fixture) { keepsGuest(f, guest) })
+}
+
+const (
+	noTrace    = "test -e /etc/prepared && echo prepared; "
+	leaveTrace = "test ! -e /etc/written && echo clean; echo x > /etc/written"
+)
+
+// readsImage looks into a container over an image.
+func readsImage(f *fixture, img builder.Image) {
+	parent := builder.ParentSource{Parent: recipe.Parent{Kind: recipe.ParentRecipe, Name: "image"}, Image: &img}
+	base, err := f.Driver.Resolve(f.Context(), parent, func(line string) { f.Log(line) })
+	f.must("resolve the image", err)
+	f.base, f.Isolation = base, recipe.Container
+	if got := f.output(f.launch(), f.job("build", noTrace+"test ! -e /etc/written && echo clean")); got != "clean\n" {
+		f.Errorf("the image has %q", got)
 	}
 }
 
 // boot waits for a login prompt. A machine that fails for nobody's reason is
 // replaced, as the pipeline does it.
-func (f *fixture) boot(build string, img builder.Image) builder.Guest {
-	f.Helper()
-	return f.bootWith(builder.BootSpec{Build: build, Image: img})
-}
-
-func (f *fixture) bootWith(spec builder.BootSpec) builder.Guest {
+func (f *fixture) boot(spec builder.BootSpec) builder.Guest {
 	f.Helper()
 	for machine := 1; ; machine++ {
 		guest, err := f.Driver.Boot(f.Context(), spec)
@@ -328,23 +380,6 @@ func closesTwice(f *fixture) {
 	inst := f.launch(f.key("layer"))
 	f.close(inst.Close)
 	f.close(inst.Close)
-}
-
-func sweeps(f *fixture) {
-	key := f.key("image")
-	inst := f.launch()
-	f.snapshot(inst, key)
-	f.close(inst.Close)
-	running := f.launch(f.key("layer"))
-	_, err := f.Driver.Sweep(f.Context())
-	f.must("sweep", err)
-	if _, ok, err := f.Driver.Image(f.Context(), key); err != nil || !ok {
-		f.Errorf("after sweep the image is found: %v, %v", ok, err)
-	}
-	if got := f.output(running, f.job("build", "echo alive")); got != "alive\n" {
-		f.Errorf("a running instance answered %q after sweep", got)
-	}
-	f.close(running.Close)
 }
 
 // treeFS makes a recipe.Tree of an in-memory file system.

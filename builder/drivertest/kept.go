@@ -17,8 +17,7 @@ func keepsInstance(f *fixture) {
 	f.failing(inst, f.job("build", "echo component > /etc/made; exit 3"))
 	f.retain(inst.Retain, builder.StageBuild)
 	f.close(inst.Close) // of which nothing is left to be closed
-	_, err := f.Driver.Sweep(f.Context())
-	f.must("sweep", err)
+	f.sweep()
 
 	f.exec(7, "0\ncomponent\n", "to stderr\n", "sh", "-c", "id -u; cat /etc/made; echo to stderr >&2; echo command > /etc/left; exit 7")
 	if f.Isolation != recipe.VM { // boots take long
@@ -27,14 +26,8 @@ func keepsInstance(f *fixture) {
 	f.remove()
 }
 
-func keepsGuest(f *fixture) {
-	if f.Isolation == recipe.VM {
-		f.Skip("the guests of tests are the same in every isolation")
-	}
-	inst := f.launch()
-	img := f.snapshot(inst, f.key("image"))
-	f.close(inst.Close)
-	guest := f.boot(f.key("build"), img)
+// keepsGuest is about a guest of the fixture's build.
+func keepsGuest(f *fixture, guest builder.Guest) {
 	f.failing(guest, f.job("test", "echo test > /etc/made; exit 3"))
 	f.retain(guest.Retain, builder.StageTest)
 	f.close(guest.Close)
@@ -55,7 +48,7 @@ func (f *fixture) failing(on builder.Runner, job component.Job) {
 func (f *fixture) retain(retain func(context.Context, builder.Kept) (builder.Kept, error), stage builder.Stage) {
 	f.Helper()
 	now := time.Now()
-	want := builder.Kept{Build: f.key("build"), Stage: stage, Since: now, Until: now.Add(time.Hour)}
+	want := builder.Kept{Build: f.build, Stage: stage, Since: now, Until: now.Add(time.Hour)}
 	kept, err := retain(f.Context(), want)
 	f.must("retain", err)
 	if kept.Driver != f.Driver.Name() || kept.Ref == "" || kept.Build != want.Build || !kept.Until.Equal(want.Until) {
@@ -79,7 +72,7 @@ func (f *fixture) kept() []builder.Kept {
 func (f *fixture) exec(status int, stdout, stderr string, command ...string) {
 	f.Helper()
 	said := map[string]*strings.Builder{"stdout": {}, "stderr": {}}
-	got, err := f.Driver.Exec(f.Context(), f.key("build"), command, func(e component.Event) {
+	got, err := f.Driver.Exec(f.Context(), f.build, command, func(e component.Event) {
 		if e.Kind == component.Output {
 			said[e.Stream].WriteString(e.Text)
 		}
@@ -93,15 +86,14 @@ func (f *fixture) exec(status int, stdout, stderr string, command ...string) {
 // remove removes what is kept of the case's build, of which nothing may be left.
 func (f *fixture) remove() {
 	f.Helper()
-	build := f.key("build")
-	f.must("remove", f.Driver.Remove(f.Context(), build))
-	if err := f.Driver.Remove(f.Context(), build); !errors.Is(err, builder.ErrNotKept) {
+	f.must("remove", f.Driver.Remove(f.Context(), f.build))
+	if err := f.Driver.Remove(f.Context(), f.build); !errors.Is(err, builder.ErrNotKept) {
 		f.Errorf("removed again: %v", err)
 	}
-	if _, err := f.Driver.Exec(f.Context(), build, []string{"true"}, func(component.Event) {}); !errors.Is(err, builder.ErrNotKept) {
+	if _, err := f.Driver.Exec(f.Context(), f.build, []string{"true"}, func(component.Event) {}); !errors.Is(err, builder.ErrNotKept) {
 		f.Errorf("exec after the removal: %v", err)
 	}
-	if all := f.kept(); slices.ContainsFunc(all, func(k builder.Kept) bool { return k.Build == build }) {
+	if all := f.kept(); slices.ContainsFunc(all, func(k builder.Kept) bool { return k.Build == f.build }) {
 		f.Errorf("still listed: %+v", all)
 	}
 }
