@@ -34,7 +34,7 @@ LONG := /builder/gallery/.*test$$
 
 .PHONY: test
 test: packages-host packages-test build check ## The tests, but for those that follow; continuous integration runs all three
-	scripts/fuzz.sh 3s ./builder/component
+	FUZZJOBS=2 scripts/fuzz.sh 3s ./builder/component
 	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -race -timeout 40m -p 2 $$($(GO) list ./... | grep -v '$(LONG)')
 
 .PHONY: test-gallery

@@ -39,7 +39,8 @@ func build() {
 	if shared.dir, shared.err = os.MkdirTemp("", "ingot-agent-"); shared.err != nil {
 		return
 	}
-	cmd := exec.Command("go", "build", "-o", filepath.Join(shared.dir, "ingot-agent"), "github.com/seed-6db18919/ingot/cmd/ingot-agent")
+	// With the flags of the Makefile, so that what it has compiled is used again.
+	cmd := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(shared.dir, "ingot-agent"), "github.com/seed-6db18919/ingot/cmd/ingot-agent")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		shared.err = fmt.Errorf("build the agent: %w\n%s", err, out)
