@@ -34,7 +34,12 @@ func NewBlocks(cfg aws.Config, workers int) *ebs.Client {
 	if workers <= 0 {
 		workers = defaultWorkers
 	}
-	transport := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+	// A client of the SDK's own kind has what the environment says of certificates and proxies.
+	client, ok := cfg.HTTPClient.(*awshttp.BuildableClient)
+	if !ok {
+		client = awshttp.NewBuildableClient()
+	}
+	client = client.WithTransportOptions(func(t *http.Transport) {
 		t.MaxConnsPerHost = workers
 		t.MaxIdleConns = workers
 		t.MaxIdleConnsPerHost = workers
@@ -43,7 +48,7 @@ func NewBlocks(cfg aws.Config, workers int) *ebs.Client {
 		t.WriteBufferSize = writeBuffer
 	})
 	return ebs.NewFromConfig(cfg, func(o *ebs.Options) {
-		o.HTTPClient = transport
+		o.HTTPClient = client
 		o.Retryer = retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
 			o.StandardOptions = append(o.StandardOptions, func(o *retry.StandardOptions) {
 				o.MaxAttempts = putAttempts
