@@ -54,4 +54,7 @@ type Disk interface {
 	Size() int64
 	// Data yields start and end of every range that may hold anything but zeros, in order.
 	Data() iter.Seq2[int64, int64]
+	// Origin names what decides the content from start to end: wherever it is the same,
+	// disks hold the same there. Empty: not known.
+	Origin(start, end int64) string
 }

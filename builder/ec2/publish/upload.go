@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ebs/types"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/local/store"
 )
 
@@ -95,12 +96,13 @@ func Upload(ctx context.Context, blocks Blocks, disk Disk, o Options) (Snapshot,
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return Snapshot{}, err
 	}
-	u := &uploader{Options: o, blocks: blocks, disk: disk, records: records{o.Dir}}
+	u := &uploader{Options: o, blocks: blocks, disk: disk, records: records{o.Dir}, sums: newSums(o.Dir)}
 	lock, err := store.Acquire(ctx, u.records.path(o.Key, ".lock"))
 	if err != nil {
 		return Snapshot{}, err
 	}
 	s, err := u.upload(ctx)
+	err = errors.Join(err, u.sums.save())
 	return s, errors.Join(failed(err, "the disk could not be written to a snapshot"), lock.Release())
 }
 
@@ -110,6 +112,7 @@ type uploader struct {
 	blocks  Blocks
 	disk    Disk
 	records records
+	sums    *sums
 	attempt int // the first that nobody has used
 }
 
@@ -422,27 +425,64 @@ var (
 
 // block looks at one block of the disk and writes it where it has to be.
 func (w *writing) block(ctx context.Context, index int32, data []byte) error {
-	n, err := w.disk.ReadAt(data, int64(index)*BlockSize)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return err
+	start := int64(index) * BlockSize
+	origin := w.disk.Origin(start, start+BlockSize)
+	have, known := w.sums.get(origin, index)
+	if !known {
+		if err := w.read(index, data); err != nil {
+			return err
+		}
+		have = checksum(data)
+		w.sums.add(origin, index, have)
 	}
-	clear(data[n:]) // behind the end of the disk, whose size need not be a multiple of the block's
 	before, inParent := w.parent[index]
-	have := zeroSum
-	if !bytes.Equal(data, zeroBlock[:]) {
-		have = sha256.Sum256(data)
+	if !inParent {
+		before = zeroSum
 	}
 	differs := have != before
-	if !inParent {
-		differs = have != zeroSum
+	if differs && known {
+		if err := w.read(index, data); err != nil {
+			return err
+		}
 	}
 	if differs {
 		if err := w.send(ctx, index, data, have); err != nil {
-			return err
+			return w.doubt(err, known, origin, data, have)
 		}
 	}
 	w.done(index, have, differs)
 	return nil
+}
+
+// read fills up with zeros what lies behind the end of the disk, whose size need not
+// be a multiple of the block's.
+func (w *writing) read(index int32, data []byte) error {
+	n, err := w.disk.ReadAt(data, int64(index)*BlockSize)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	clear(data[n:])
+	return nil
+}
+
+func checksum(data []byte) sum {
+	if bytes.Equal(data, zeroBlock[:]) {
+		return zeroSum
+	}
+	return sha256.Sum256(data)
+}
+
+// doubt says why a block was not taken whose checksum was remembered, if that is
+// because it is not what it was. No part of the disk is to be trusted then.
+func (w *writing) doubt(refusal error, known bool, origin string, data []byte, have sum) error {
+	if !known || checksum(data) == have {
+		return refusal
+	}
+	return errors.Join(&builder.Error{
+		Reason: "the disk is not what it was when it was read before, although nobody has written to its files",
+		Hint:   "check the storage under the daemon's data folder, then build the image and its parent anew",
+		Err:    refusal,
+	}, w.sums.forget(origin))
 }
 
 func (w *writing) done(index int32, have sum, sent bool) {

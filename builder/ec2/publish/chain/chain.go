@@ -9,19 +9,24 @@ package chain
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"os"
+	"slices"
 	"sort"
+	"syscall"
 )
 
 // Disk is an open chain. Any number of goroutines may read it.
 type Disk struct {
-	size    int64
-	extents []extent   // sorted, without overlaps
+	size int64
+	layout
 	files   []*os.File // by depth; the first is the topmost
+	origins []string   // by depth
 }
 
 // Open opens the disk whose topmost file is at path. It is open until Close.
@@ -52,10 +57,32 @@ func Open(ctx context.Context, path string) (_ *Disk, err error) {
 			return nil, err
 		}
 	}
-	if d.extents, err = mapped(ctx, path, d.size, len(d.files)); err != nil {
+	if d.layout, err = mapped(ctx, path, d.size, len(d.files)); err != nil {
 		return nil, fmt.Errorf("where %s holds data: %w", path, err)
 	}
-	return d, nil
+	d.origins, err = identify(d.files)
+	return d, err
+}
+
+// identify names for each file the disk that it makes with those below, by which files
+// they are and when they were last changed.
+func identify(files []*os.File) ([]string, error) {
+	names := make([]string, len(files))
+	below := ""
+	for depth, f := range slices.Backward(files) {
+		info, err := f.Stat()
+		if err != nil {
+			return nil, err
+		}
+		stat, ok := info.Sys().(*syscall.Stat_t)
+		if !ok {
+			return nil, fmt.Errorf("%s: the system does not say which file it is", f.Name())
+		}
+		name := sha256.Sum256(fmt.Appendln(nil, stat.Dev, stat.Ino, stat.Size, stat.Mtim.Nano(), stat.Ctim.Nano(), below))
+		below = hex.EncodeToString(name[:16])
+		names[depth] = below
+	}
+	return names, nil
 }
 
 // Close may be called more than once.
@@ -80,6 +107,24 @@ func (d *Disk) Data() iter.Seq2[int64, int64] {
 			}
 		}
 	}
+}
+
+// Origin names what decides the content of the disk from start to end: wherever it is
+// the same, disks hold the same there. It is empty where there are zeros alone, and
+// where that is not known.
+func (d *Disk) Origin(start, end int64) string {
+	if end > d.size {
+		return "" // what a larger disk holds behind this one's end is another matter
+	}
+	at := sort.Search(len(d.claims), func(i int) bool { return d.claims[i].end > start })
+	depth := len(d.files)
+	for ; at < len(d.claims) && d.claims[at].start < end; at++ {
+		depth = min(depth, d.claims[at].depth)
+	}
+	if depth == len(d.files) {
+		return ""
+	}
+	return d.origins[depth]
 }
 
 // ReadAt implements io.ReaderAt.

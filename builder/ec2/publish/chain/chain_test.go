@@ -140,7 +140,7 @@ func TestAMapThatLiesIsRefused(t *testing.T) {
 		"nothing":       ``,
 	} {
 		if got, err := parseMap(strings.NewReader(text), 1024, 2); err == nil {
-			t.Errorf("%s: read as %v", name, got)
+			t.Errorf("%s: read as %+v", name, got)
 		}
 	}
 }
@@ -152,12 +152,19 @@ func FuzzMap(f *testing.F) {
 		if size <= 0 || size > maxSize {
 			return
 		}
-		extents, err := parseMap(strings.NewReader(text), size, 2)
+		l, err := parseMap(strings.NewReader(text), size, 2)
 		if err != nil {
 			return
 		}
+		var claimed int64
+		for _, c := range l.claims {
+			if c.start < claimed || c.end <= c.start || c.end > size || c.depth < 0 || c.depth > 1 {
+				t.Fatalf("%+v of a disk of %d bytes, after %d", c, size, claimed)
+			}
+			claimed = c.end
+		}
 		var end int64
-		for _, e := range extents {
+		for _, e := range l.extents {
 			if e.start < end || e.length <= 0 || e.end() > size || e.depth < 0 || e.depth > 1 || e.offset < 0 {
 				t.Fatalf("%+v of a disk of %d bytes, after %d", e, size, end)
 			}
@@ -187,4 +194,75 @@ func FuzzHeader(f *testing.F) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// Where two disks have the same origin they hold the same, and where a file says
+// anything of its own they have not, be it only that there is nothing.
+func TestOrigin(t *testing.T) {
+	const block = 512 << 10
+	top := threeFiles(t)
+	dir := t.TempDir()
+	beside := filepath.Join(dir, "beside.qcow2")
+	qemu(t, "qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", filepath.Join(filepath.Dir(top), "middle.qcow2"), beside)
+	write(t, beside, "write -P 7 64k 64k", "write -z 4M 64k")
+	smaller := filepath.Join(dir, "smaller.qcow2")
+	qemu(t, "qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", filepath.Join(filepath.Dir(top), "base,1.qcow2"), smaller, "4128k")
+	larger := filepath.Join(dir, "larger.qcow2")
+	qemu(t, "qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", smaller, larger, "6M")
+
+	disks := map[string]*Disk{}
+	for _, path := range []string{top, filepath.Join(filepath.Dir(top), "middle.qcow2"), filepath.Join(filepath.Dir(top), "base,1.qcow2"), beside, smaller, larger} {
+		d, err := Open(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		disks[filepath.Base(path)] = d
+	}
+	content := func(d *Disk, index int64) string {
+		data := make([]byte, block)
+		n, err := d.ReadAt(data, index*block)
+		if err != nil && !errors.Is(err, io.EOF) {
+			t.Fatal(err)
+		}
+		return string(data[:n])
+	}
+	same := map[string]int{}
+	for a, one := range disks {
+		for b, other := range disks {
+			for index := range int64(16) {
+				origin := one.Origin(index*block, (index+1)*block)
+				if origin == "" || origin != other.Origin(index*block, (index+1)*block) {
+					continue
+				}
+				same[a+" "+b]++
+				if content(one, index) != content(other, index) {
+					t.Errorf("block %d of %s and %s have the same origin and differ", index, a, b)
+				}
+			}
+		}
+	}
+	// By blocks: the base has data in 0 to 3 and 8, the middle in 2, 3 and 10, the top in 2 and 14.
+	for pair, want := range map[string]int{
+		"base,1.qcow2 base,1.qcow2": 5, "base,1.qcow2 middle.qcow2": 3, "middle.qcow2 top:x.qcow2": 5, "base,1.qcow2 top:x.qcow2": 3,
+		"middle.qcow2 beside.qcow2": 4, "base,1.qcow2 beside.qcow2": 1, "base,1.qcow2 smaller.qcow2": 4, "base,1.qcow2 larger.qcow2": 4,
+	} {
+		if same[pair] != want {
+			t.Errorf("%s have %d blocks of the same origin, want %d", pair, same[pair], want)
+		}
+	}
+	base := filepath.Join(filepath.Dir(top), "base,1.qcow2")
+	before := disks["base,1.qcow2"].Origin(0, block)
+	write(t, base, "write -P 9 0 64k")
+	after, err := Open(t.Context(), top)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer after.Close()
+	if after.Origin(0, block) == before {
+		t.Error("a file was written to, and is taken for what it was")
+	}
+	if after.Origin(2*block, 3*block) == disks["top:x.qcow2"].Origin(2*block, 3*block) {
+		t.Error("a file below was written to, and what is above is taken for what it was")
+	}
 }

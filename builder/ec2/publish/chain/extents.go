@@ -24,16 +24,29 @@ type extent struct {
 
 func (e extent) end() int64 { return e.start + e.length }
 
+// layout is where everything of a disk lies.
+type layout struct {
+	extents []extent // of data: sorted, without overlaps
+	claims  []claim  // sorted, without overlaps; what no file says anything of is in none
+}
+
+// claim is a piece of the disk that the files above depth say nothing of: it holds
+// what it holds in the disk that the file at depth makes with those below.
+type claim struct {
+	start, end int64
+	depth      int
+}
+
 // maxExtents bounds what a map may take of memory: 256 MiB. A disk of 16 GiB in
 // clusters of 4 KiB, no two of them side by side, has half as many.
 const maxExtents = 8 << 20
 
 // mapped asks qemu-img where the data of the disk at path lies.
-func mapped(ctx context.Context, path string, size int64, files int) ([]extent, error) {
+func mapped(ctx context.Context, path string, size int64, files int) (layout, error) {
 	// As JSON, so that nothing in a path is interpreted.
 	node, err := json.Marshal(map[string]any{"driver": "qcow2", "file": map[string]any{"driver": "file", "filename": path}})
 	if err != nil {
-		return nil, err
+		return layout{}, err
 	}
 	cmd := exec.CommandContext(ctx, "qemu-img", "map", "--output=json", "json:"+string(node))
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
@@ -42,15 +55,15 @@ func mapped(ctx context.Context, path string, size int64, files int) ([]extent, 
 	cmd.Stderr = &complaint
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return nil, err
+		return layout{}, err
 	}
 	if err := cmd.Start(); err != nil {
 		if errors.Is(err, exec.ErrNotFound) {
-			return nil, &builder.Error{Reason: "the program qemu-img is not installed on the build host", Hint: "Install the Debian package qemu-utils.", Err: err}
+			return layout{}, &builder.Error{Reason: "the program qemu-img is not installed on the build host", Hint: "Install the Debian package qemu-utils.", Err: err}
 		}
-		return nil, err
+		return layout{}, err
 	}
-	extents, err := parseMap(out, size, files)
+	l, err := parseMap(out, size, files)
 	if err != nil {
 		// It must not wait for somebody who reads on.
 		err = errors.Join(err, cmd.Process.Kill())
@@ -59,9 +72,9 @@ func mapped(ctx context.Context, path string, size int64, files int) ([]extent, 
 		err = fmt.Errorf("qemu-img map: %w: %s", ended, strings.TrimSpace(complaint.String()))
 	}
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return layout{}, context.Cause(ctx)
 	}
-	return extents, err
+	return l, err
 }
 
 // mapEntry is one entry of what `qemu-img map --output=json` prints.
@@ -76,49 +89,63 @@ type mapEntry struct {
 }
 
 // parseMap reads the map of a disk of that size in that many files. Its entries
-// cover the disk without gaps; those that read as zeros are left out.
-func parseMap(r io.Reader, size int64, files int) ([]extent, error) {
+// cover the disk without gaps; the extents leave out those that read as zeros.
+func parseMap(r io.Reader, size int64, files int) (layout, error) {
 	d := json.NewDecoder(r)
 	if t, err := d.Token(); err != nil || t != json.Delim('[') {
-		return nil, fmt.Errorf("not a list: %w", cause(err))
+		return layout{}, fmt.Errorf("not a list: %w", cause(err))
 	}
-	var extents []extent
+	var l layout
 	var covered int64
 	for d.More() {
 		var e mapEntry
 		if err := d.Decode(&e); err != nil {
-			return nil, err
+			return layout{}, err
 		}
 		if e.Start != covered || e.Length <= 0 || e.Length > size-covered {
-			return nil, fmt.Errorf("an entry of %d bytes at %d does not continue at %d of %d", e.Length, e.Start, covered, size)
+			return layout{}, fmt.Errorf("an entry of %d bytes at %d does not continue at %d of %d", e.Length, e.Start, covered, size)
 		}
 		covered += e.Length
-		if e.Zero || e.Present != nil && !*e.Present {
-			continue
-		}
-		found, err := e.extent(files)
-		if err != nil {
-			return nil, err
-		}
-		if extents = joined(extents, found); len(extents) > maxExtents {
-			return nil, fmt.Errorf("the data lies in more than %d pieces", maxExtents)
+		if err := l.take(e, files); err != nil {
+			return layout{}, err
 		}
 	}
 	if _, err := d.Token(); err != nil {
-		return nil, fmt.Errorf("the list does not end: %w", cause(err))
+		return layout{}, fmt.Errorf("the list does not end: %w", cause(err))
 	}
 	if covered != size {
-		return nil, fmt.Errorf("only %d of %d bytes are told of", covered, size)
+		return layout{}, fmt.Errorf("only %d of %d bytes are told of", covered, size)
 	}
-	return extents, nil
+	return l, nil
 }
 
-func (e mapEntry) extent(files int) (extent, error) {
+func (l *layout) take(e mapEntry, files int) error {
+	if e.Depth < 0 || e.Depth >= files {
+		return fmt.Errorf("the %d bytes at %d lie in file %d of %d", e.Length, e.Start, e.Depth, files)
+	}
+	absent := e.Present != nil && !*e.Present
+	// What only the lowest could have and has not is nobody's. What is absent further up
+	// is not: the file below ends there, and one below that may not.
+	if !absent || e.Depth < files-1 {
+		l.claims = claimed(l.claims, claim{e.Start, e.Start + e.Length, e.Depth})
+	}
+	if !e.Zero && !absent {
+		found, err := e.extent()
+		if err != nil {
+			return err
+		}
+		l.extents = joined(l.extents, found)
+	}
+	if max(len(l.extents), len(l.claims)) > maxExtents {
+		return fmt.Errorf("the data lies in more than %d pieces", maxExtents)
+	}
+	return nil
+}
+
+func (e mapEntry) extent() (extent, error) {
 	switch {
 	case !e.Data || e.Offset == nil:
 		return extent{}, fmt.Errorf("the %d bytes at %d are compressed or otherwise not there as they are", e.Length, e.Start)
-	case e.Depth < 0 || e.Depth >= files:
-		return extent{}, fmt.Errorf("the %d bytes at %d lie in file %d of %d", e.Length, e.Start, e.Depth, files)
 	case *e.Offset < 0 || *e.Offset > maxSize*2:
 		return extent{}, fmt.Errorf("the %d bytes at %d lie at %d", e.Length, e.Start, *e.Offset)
 	}
@@ -135,6 +162,15 @@ func joined(extents []extent, e extent) []extent {
 		}
 	}
 	return append(extents, e)
+}
+
+// claimed appends c, as part of the last one where it continues that.
+func claimed(claims []claim, c claim) []claim {
+	if n := len(claims); n > 0 && claims[n-1].end == c.start && claims[n-1].depth == c.depth {
+		claims[n-1].end = c.end
+		return claims
+	}
+	return append(claims, c)
 }
 
 func cause(err error) error {

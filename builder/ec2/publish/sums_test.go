@@ -1,0 +1,140 @@
+package publish_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/seed-6db18919/ingot/builder"
+	"github.com/seed-6db18919/ingot/builder/ec2/publish"
+	"github.com/seed-6db18919/ingot/builder/ec2/publish/chain"
+)
+
+// watched is a disk that tells which blocks were read.
+type watched struct {
+	*chain.Disk
+	mu   sync.Mutex
+	read []int
+}
+
+func (w *watched) ReadAt(p []byte, off int64) (int, error) {
+	w.mu.Lock()
+	w.read = append(w.read, int(off/publish.BlockSize))
+	w.mu.Unlock()
+	return w.Disk.ReadAt(p, off)
+}
+
+// uploadWatched returns which blocks were read for an upload.
+func (w *world) uploadWatched(t *testing.T, path string, o publish.Options) ([]int, publish.Snapshot, error) {
+	t.Helper()
+	disk, err := chain.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer disk.Close()
+	seen := &watched{Disk: disk}
+	o.Snapshots = w.snapshots()
+	s, err := publish.Upload(t.Context(), publish.NewBlocks(w.config, o.Workers), seen, o)
+	slices.Sort(seen.read)
+	return seen.read, s, err
+}
+
+func TestWhatWasReadIsKnown(t *testing.T) {
+	w := newWorld(t, nil)
+	dir := t.TempDir()
+	base := someDisk(t)
+	if read, _, err := w.uploadWatched(t, base, publish.Options{Key: "base", Dir: dir}); err != nil || len(read) != 22 {
+		t.Fatalf("of a disk that nobody knows the blocks %v were read, want 22 (%v)", read, err)
+	}
+	// Block 2 changes, 4 is emptied, 7 is new; 40 is not a whole one.
+	next := disk(t, "20504k", base, "write -P 77 1028k 4k", "write -z 2048k 512k", "write -P 78 3600k 4k")
+	o := publish.Options{Key: "next", Dir: dir, Parents: []string{"base"}}
+	read, s, err := w.uploadWatched(t, next, o)
+	if err != nil || !slices.Equal(read, []int{2, 4, 7, 40}) || s.Written != 3 {
+		t.Errorf("the blocks %v were read and %d written, want 2, 4, 7 and 40, three of them written (%v)", read, s.Written, err)
+	}
+	w.same(t, s.ID, next)
+
+	// Without a snapshot to differ from, all are sent, and each is read but once for that.
+	whole, s, err := w.uploadWatched(t, next, publish.Options{Key: "the same", Dir: dir})
+	if err != nil || s.Written != len(whole) || len(slices.Compact(whole)) != s.Written {
+		t.Errorf("the blocks %v were read to write %d (%v)", whole, s.Written, err)
+	}
+	w.same(t, s.ID, next)
+}
+
+// spoil makes the remembered checksum of the first block begin with other text.
+func spoil(t *testing.T, dir, with string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "sums", "*"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("there are %v (%v), want checksums of one origin", files, err)
+	}
+	text, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, after, found := strings.Cut(string(text), `"0":"`)
+	if !found {
+		t.Fatalf("%s knows nothing of block 0", text)
+	}
+	if err := os.WriteFile(files[0], []byte(before+`"0":"`+with+after[len(with):]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestADiskThatIsNotWhatItWasIsNotPublished(t *testing.T) {
+	w := newWorld(t, nil)
+	dir := t.TempDir()
+	path := someDisk(t)
+	if _, err := w.upload(t, path, publish.Options{Key: "first", Dir: dir}); err != nil {
+		t.Fatal(err)
+	}
+	spoil(t, dir, "----")
+	if _, err := w.upload(t, path, publish.Options{Key: "unreadable", Dir: dir}); err != nil {
+		t.Fatalf("checksums that cannot be read are not computed: %v", err)
+	}
+	spoil(t, dir, "AAAA") // as if the storage had lost some bits of the block since
+	_, err := w.upload(t, path, publish.Options{Key: "wrong", Dir: dir})
+	said, ok := errors.AsType[*builder.Error](err)
+	if !ok || said.Fault == builder.Author || !strings.Contains(said.Reason, "not what it was") || said.Hint == "" {
+		t.Fatalf("a disk that changed was published or refused with %v", err)
+	}
+	s, err := w.upload(t, path, publish.Options{Key: "wrong", Dir: dir})
+	if err != nil {
+		t.Fatalf("after that, the checksums are not computed anew: %v", err)
+	}
+	w.same(t, s.ID, path)
+}
+
+func TestChecksumsThatNobodyAsksForAreForgotten(t *testing.T) {
+	w := newWorld(t, nil)
+	dir := t.TempDir()
+	old, used := someDisk(t), someDisk(t)
+	for _, path := range []string{old, used} {
+		if _, err := w.upload(t, path, publish.Options{Key: path, Dir: dir}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := filepath.Glob(filepath.Join(dir, "sums", "*"))
+	if err != nil || len(all) != 2 {
+		t.Fatalf("there are %v (%v), want checksums of two files", all, err)
+	}
+	long := time.Now().Add(-100 * 24 * time.Hour)
+	for _, path := range all {
+		if err := os.Chtimes(path, long, long); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if read, _, err := w.uploadWatched(t, used, publish.Options{Key: "again", Dir: dir}); err != nil || len(read) != 21 {
+		t.Fatalf("%v were read, want the 21 with data (%v)", read, err)
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, "sums", "*")); err != nil || len(left) != 1 {
+		t.Errorf("left are %v (%v), want those that were used", left, err)
+	}
+}
