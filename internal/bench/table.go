@@ -102,3 +102,11 @@ func goal(got, most float64, bound string) string {
 	}
 	return "≤ " + bound + " MISSED"
 }
+
+// atLeast is goal for what is to be large.
+func atLeast(got, least float64, bound string) string {
+	if got >= least {
+		return "≥ " + bound + " met"
+	}
+	return "≥ " + bound + " MISSED"
+}
