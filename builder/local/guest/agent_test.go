@@ -85,6 +85,13 @@ func TestAgentRunsAJobAcrossAReboot(t *testing.T) {
 		t.Fatalf("Hello: %v", err)
 	}
 	t.Logf("agent after %v", time.Since(begin).Round(100*time.Millisecond))
+	if err := m.WaitLogin(ctx); err != nil {
+		t.Fatalf("WaitLogin: %v", err)
+	}
+	t.Logf("login after %v", time.Since(begin).Round(100*time.Millisecond))
+	if !strings.Contains(m.Console(), "login:") {
+		t.Error("the console's text has no login prompt")
+	}
 	var said strings.Builder
 	result, err := client.Run(ctx, component.Job{
 		ID:        "restart",
