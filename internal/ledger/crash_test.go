@@ -481,6 +481,7 @@ func TestBuildOfADaemonThatStaysAwayIsTakenOver(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits until River has another leader")
 	}
+	t.Parallel()
 	for _, database := range ledgertest.Databases() {
 		t.Run(database, func(t *testing.T) {
 			t.Parallel()

@@ -224,6 +224,7 @@ func TestRecorderWritesItsLastWordsAfterTheBuildWasInterrupted(t *testing.T) {
 }
 
 func TestRetriedBuildShowsItsOwnStages(t *testing.T) {
+	t.Parallel() // a retry waits for River's scheduler
 	ledgertest.Each(t, func(t *testing.T, open func(...func(*ledger.Options)) *ledger.Ledger) {
 		l := open()
 		id := accept(t, l, ledger.Acceptance{Source: source(1), Builds: []ledger.NewBuild{building("web")}})[0]

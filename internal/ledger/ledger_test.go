@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"slices"
@@ -20,6 +21,10 @@ import (
 func TestMain(m *testing.M) {
 	if os.Getenv(childURL) != "" {
 		os.Exit(child())
+	}
+	// Tests that are parallel wait more than they work: for retries, leases, another leader.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
 	}
 	os.Exit(ledgertest.Main(m))
 }
@@ -93,7 +98,7 @@ func start(t testing.TB, l *ledger.Ledger, w ledger.Workers) {
 // final waits until a build has ended.
 func final(t testing.TB, l *ledger.Ledger, id int64) reporter.Build {
 	t.Helper()
-	ctx, done := context.WithTimeout(t.Context(), time.Minute)
+	ctx, done := context.WithTimeout(t.Context(), patience)
 	defer done()
 	for _, err := range l.Follow(ctx, id, 0) {
 		if err != nil {
@@ -119,17 +124,20 @@ func wantState(t testing.TB, l *ledger.Ledger, id int64, want reporter.State) {
 	}
 }
 
+// patience is far more than anything here takes, also on a machine with other work.
+const patience = 5 * time.Minute
+
 // eventually waits for something that has no event of its own.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	limit := time.After(time.Minute)
+	limit := time.After(patience)
 	for !ok() {
 		select {
 		case <-tick.C:
 		case <-limit:
-			t.Fatalf("%s: not within a minute", what)
+			t.Fatalf("%s: not within %v", what, patience)
 		}
 	}
 }
@@ -447,6 +455,7 @@ func TestCancel(t *testing.T) {
 }
 
 func TestTransientFaultsAreTriedAgainAndNoOthers(t *testing.T) {
+	t.Parallel()
 	transient := &builder.Error{Fault: builder.Transient, Reason: "the mirror does not answer"}
 	for _, c := range []struct {
 		name     string
@@ -562,6 +571,7 @@ func TestSecondProcessOfOneNameIsRefused(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits 10 s for a predecessor to go")
 	}
+	t.Parallel()
 	ledgertest.Each(t, func(t *testing.T, open func(...func(*ledger.Options)) *ledger.Ledger) {
 		start(t, open(), ledger.Workers{Build: succeed})
 		err := open().Start(t.Context(), ledger.Workers{Build: succeed, Report: swallow})
