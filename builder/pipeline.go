@@ -416,14 +416,14 @@ func (p *pipeline) boot(ctx context.Context) (guest Guest, err error) {
 	return guest, err
 }
 
-// phasePrepare is a phase of ours, which other engines leave alone: it puts onto
+// PhasePrepare is a phase of ours, which other engines leave alone: it puts onto
 // the test instance's disk what a test needs and the image must not have.
-const phasePrepare = "prepare"
+const PhasePrepare = "prepare"
 
 // prepares is what the tests do before the instance boots; nil when no test does.
 func (p *pipeline) prepares() func(context.Context, Runner) error {
 	uses := slices.DeleteFunc(p.req.Recipe.TestUses(), func(u recipe.Use) bool {
-		return u.Document == nil || !u.Document.HasPhase(phasePrepare)
+		return u.Document == nil || !u.Document.HasPhase(PhasePrepare)
 	})
 	if len(uses) == 0 {
 		return nil
@@ -431,7 +431,7 @@ func (p *pipeline) prepares() func(context.Context, Runner) error {
 	return func(ctx context.Context, on Runner) error {
 		for _, use := range uses {
 			err := p.tell.stage(StagePrepare, use.Name, func() (EventKind, string, error) {
-				_, err := p.run(ctx, on, StagePrepare, use, phasePrepare)
+				_, err := p.run(ctx, on, StagePrepare, use, PhasePrepare)
 				return Succeeded, "", err
 			})
 			if err != nil {

@@ -14,6 +14,12 @@ var (
 	securityGroupName = regexp.MustCompile(`^sg-[0-9a-f]+$`)
 )
 
+// IsRegion tells whether a text has the form of a region's name.
+func IsRegion(text string) bool { return regionName.MatchString(text) }
+
+// IsInstanceType tells whether a text has the form of an instance type's name.
+func IsInstanceType(text string) bool { return instanceTypeName.MatchString(text) }
+
 func (r *reading) aws(f *awsFile) AWS {
 	r.named("aws.region", regionName, "expected a region such as eu-central-1", f.Region)
 	r.named("aws.bucket", bucketName, "expected the name of an S3 bucket", f.Bucket)

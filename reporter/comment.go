@@ -176,7 +176,7 @@ func writeEstimates(out *strings.Builder, builds []told) {
 	const longest = 400
 	var any bool
 	for _, b := range builds {
-		if b.Estimate == "" || b.Action != ActionBuild {
+		if b.Estimate == "" || b.Action != ActionBuild && b.Action != ActionTest {
 			continue
 		}
 		fmt.Fprintf(out, "- **Estimate** for %s: %s\n", codeSpan(b.Recipe, 60), prose(b.Estimate, longest))

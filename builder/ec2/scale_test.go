@@ -9,6 +9,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"regexp"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -101,21 +102,8 @@ func (a *quietAgents) run(ctx context.Context, commands []string) (int, string, 
 }
 
 func (a *quietAgents) work(ctx context.Context, commands []string) error {
-	found := requestAddress.FindStringSubmatch(commands[len(commands)-1])
-	if found == nil {
-		return fmt.Errorf("no request in %q", commands)
-	}
-	response, err := a.client.Get(found[1])
+	r, err := a.request(commands)
 	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		return err
-	}
-	var r relay.Request
-	if err := json.Unmarshal(text, &r); err != nil {
 		return err
 	}
 	begun, err := json.Marshal(relay.Note{Event: &component.Event{Kind: component.Output, Text: "begun\n"}})
@@ -143,6 +131,24 @@ func (a *quietAgents) work(ctx context.Context, commands []string) error {
 			return a.tell(ctx, r.Inbox, relay.PieceName(int64(len(begun)+1)), append(done, '\n'))
 		}
 	}
+}
+
+// request is what the commands have the agent fetch.
+func (a *quietAgents) request(commands []string) (r relay.Request, err error) {
+	found := requestAddress.FindStringSubmatch(strings.Join(commands, "\n"))
+	if found == nil {
+		return r, fmt.Errorf("no request in %q", commands)
+	}
+	response, err := a.client.Get(found[1])
+	if err != nil {
+		return r, err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return r, err
+	}
+	return r, json.Unmarshal(text, &r)
 }
 
 // tell sends a form as the agent does.

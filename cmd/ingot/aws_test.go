@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/seed-6db18919/ingot/builder/ec2/ec2test"
+	"github.com/seed-6db18919/ingot/builder/ec2/estimate"
 	"github.com/seed-6db18919/ingot/reporter"
 )
 
@@ -77,6 +78,17 @@ func (a *onAWS) result(out string) (end struct {
 	return end
 }
 
+// plan is what `ingot plan --aws` announces; it asks for nothing.
+func (a *onAWS) plan(recipe string) (p estimate.Plan) {
+	a.Helper()
+	before := len(a.cloud.Calls())
+	must(a.T, json.Unmarshal([]byte(a.run("plan", "--aws", "--json", recipe)), &p))
+	if n := len(a.cloud.Calls()) - before; n > 0 {
+		a.Errorf("the plan made %d calls", n)
+	}
+	return p
+}
+
 // ssmAgent serves a package that stands in for the vendor's agent, and returns its
 // address and checksum.
 func (a *onAWS) ssmAgent() (address, sum string) {
@@ -131,7 +143,9 @@ publish: {driver: ec2}
 `, address, sum))
 	a.write("local.yaml", fmt.Sprintf(probe, "local"))
 
+	planned, since := a.plan("edge.yaml"), len(a.cloud.Calls())
 	out := a.run("build", "--json", "edge.yaml")
+	ec2test.Planned(t, a.cloud.Calls()[since:], planned)
 	published := a.result(out)
 	ami := published.Image.Published
 	if published.State != reporter.Succeeded || !strings.HasPrefix(ami, "ami-") || published.Image.Driver != "local" || len(published.Tests) != 1 || published.Tests[0].State != "succeeded" {
@@ -159,7 +173,9 @@ tests: [{component: ./local.yaml}]
 infrastructure: {driver: ec2}
 `)
 	a.write("remote.yaml", fmt.Sprintf(probe, "remote"))
+	planned, since = a.plan("cloud.yaml"), len(a.cloud.Calls())
 	out = a.run("build", "cloud.yaml")
+	ec2test.Planned(t, a.cloud.Calls()[since:], planned)
 	built := a.images()["ec2"]
 	if built.ID == ami || !strings.HasPrefix(built.ID, "ami-") || built.Recipe != "cloud" || built.Version != "2.0.0" {
 		t.Errorf("listed %+v", built)

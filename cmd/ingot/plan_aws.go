@@ -37,6 +37,7 @@ type awsPlan struct {
 	instanceType string
 	spot         bool
 	resolve      bool
+	testsOnly    bool
 	asJSON       bool
 }
 
@@ -45,9 +46,9 @@ func planCommand(o *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "plan --aws [path]",
 		Short: "Say which calls of AWS a build will make, how long it will take and what it will cost",
-		Long: `Lists, for every recipe of driver ec2 at or below a path (default: the current folder), the calls
-in their order with the minutes and the money that they will take. Nothing is made, and no credentials
-are needed; with --resolve, parents are looked up as a build would, but for disks in S3.
+		Long: `Lists, for every recipe at or below a path (default: the current folder) that is built on EC2 or published
+there, the calls in their order with the minutes and the money that they will take. Nothing is made, and
+no credentials are needed; with --resolve, parents are looked up as a build would, but for disks in S3.
 
 Times are medians of the recipe's last builds on EC2, where the ledger has some. Prices are those of a list
 with its date; for a type or region that is not in it, the plan says so.`,
@@ -65,6 +66,7 @@ with its date; for a type or region that is not in it, the plan says so.`,
 	c.Flags().StringVar(&p.instanceType, "instance-type", "", "instance `type`, such as m5.large (default: the first of aws.instanceTypes)")
 	c.Flags().BoolVar(&p.spot, "spot", false, "the instances are Spot instances")
 	c.Flags().BoolVar(&p.resolve, "resolve", false, "look up parent images, with credentials as the AWS command line finds them")
+	c.Flags().BoolVar(&p.testsOnly, "tests-only", false, "the images are there: they are only tested, as after a change of tests alone")
 	c.Flags().BoolVar(&p.asJSON, "json", false, "one JSON object per recipe")
 	return c
 }
@@ -86,7 +88,7 @@ func (p *awsPlan) run(c *cobra.Command, o *globals, at string) error {
 	}
 	var planned int
 	for _, r := range sortedRecipes(set) {
-		if r.Infrastructure.Driver != ec2.Name {
+		if !estimate.Concerns(r) {
 			continue
 		}
 		planned++
@@ -99,7 +101,7 @@ func (p *awsPlan) run(c *cobra.Command, o *globals, at string) error {
 		}
 	}
 	if planned == 0 {
-		return fmt.Errorf("no recipe at or below %s is built on EC2: that takes infrastructure: {driver: %s}", at, ec2.Name)
+		return fmt.Errorf("no recipe at or below %s is built or published on EC2: that takes infrastructure: {driver: %s} or publish: {driver: %[2]s}", at, ec2.Name)
 	}
 	return nil
 }
@@ -115,19 +117,25 @@ func (p *awsPlan) check(c config.AWS) error {
 		return errors.New("say what to plan for: --aws")
 	case p.region == "":
 		return errors.New("say where: --region eu-west-1, or AWS_REGION")
+	case !config.IsRegion(p.region):
+		return fmt.Errorf("%q is no region: expected one such as eu-west-1", p.region)
 	case p.instanceType == "":
 		return errors.New("say on what: --instance-type m5.large")
+	case !config.IsInstanceType(p.instanceType):
+		return fmt.Errorf("%q is no instance type: expected one such as m5.large", p.instanceType)
+	case catalogue.ArchitectureOf(p.instanceType) != catalogue.X8664:
+		return fmt.Errorf("%s has an ARM processor, for which there is no agent: name a type of Intel or AMD, such as m5.large", p.instanceType)
 	}
 	return nil
 }
 
 func (p *awsPlan) input(ctx context.Context, o *globals, r *recipe.Recipe) (estimate.Input, error) {
-	in := estimate.Input{Recipe: r, Region: p.region, InstanceType: p.instanceType, Spot: p.spot}
+	in := estimate.Input{Recipe: r, Region: p.region, InstanceType: p.instanceType, Spot: p.spot, TestsOnly: p.testsOnly}
 	var err error
-	if in.History, err = o.history(ctx, r.Name); err != nil {
+	if in.History, err = o.history(ctx, r); err != nil {
 		return in, err
 	}
-	if p.resolve && r.Parent.Kind != recipe.ParentRecipe && r.Parent.Kind != recipe.ParentObject {
+	if p.resolve && r.Infrastructure.Driver == ec2.Name && r.Parent.Kind != recipe.ParentRecipe && r.Parent.Kind != recipe.ParentObject {
 		cfg, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(p.region))
 		if err != nil {
 			return in, fmt.Errorf("credentials: %w", err)
@@ -153,26 +161,26 @@ func resolveParent(ctx context.Context, cfg aws.Config, parent recipe.Parent, in
 	return &image, nil
 }
 
-// history has the times of a recipe's last builds on EC2, where this host has a ledger.
-func (o *globals) history(ctx context.Context, name string) ([]estimate.Took, error) {
+// history is that of a recipe, where this host has a ledger.
+func (o *globals) history(ctx context.Context, r *recipe.Recipe) (none estimate.History, err error) {
 	cfg, err := o.load()
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	url := cfg.Database.Reveal()
 	if path, ok := strings.CutPrefix(url, "sqlite:"); ok {
 		if _, err := os.Stat(path); err != nil {
-			return nil, nil // a plan makes no ledger
+			return none, nil // a plan makes no ledger
 		}
 	}
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	l, err := ledger.Open(ctx, ledger.Options{URL: url, Log: log})
 	if err != nil {
-		return nil, fmt.Errorf("database: %w", err)
+		return none, fmt.Errorf("database: %w", err)
 	}
-	took, err := historyOf(ctx, l, name)
-	return took, errors.Join(err, l.Close())
+	known, err := historyOf(ctx, l, r)
+	return known, errors.Join(err, l.Close())
 }
 
 // builds is what the times of earlier builds are read from.
@@ -187,32 +195,36 @@ const (
 	lookedAt = 50
 )
 
-func historyOf(ctx context.Context, l builds, name string) ([]estimate.Took, error) {
-	found, err := l.Builds(ctx, ledger.Filter{Recipe: name, State: reporter.Succeeded, Limit: lookedAt})
+// historyOf is that of the recipe's builds with the driver that it has now.
+func historyOf(ctx context.Context, l builds, r *recipe.Recipe) (known estimate.History, err error) {
+	found, err := l.Builds(ctx, ledger.Filter{Recipe: r.Name, State: reporter.Succeeded, Limit: lookedAt})
 	if err != nil {
-		return nil, err
+		return known, err
 	}
-	var took []estimate.Took
 	seen := 0
 	for _, b := range found {
-		if b.Image == nil || b.Image.Driver != ec2.Name || seen == recent {
+		if b.Image == nil || b.Image.Driver != r.Infrastructure.Driver || r.Publish != nil && b.Image.Published == "" || seen == recent {
 			continue
+		}
+		if seen == 0 {
+			const gib = 1 << 30
+			known.DiskGiB = int((b.Image.Virtual + gib - 1) / gib)
 		}
 		stages, err := l.Stages(ctx, b.ID)
 		if err != nil {
-			return nil, err
+			return known, err
 		}
 		seen++
 		for _, s := range stages {
 			if s.State == "succeeded" && !s.Finished.IsZero() {
-				took = append(took, estimate.Took{Stage: builder.Stage(s.Stage), Name: s.Name, Time: s.Finished.Sub(s.Started)})
+				known.Took = append(known.Took, estimate.Took{Stage: builder.Stage(s.Stage), Name: s.Name, Time: s.Finished.Sub(s.Started)})
 			}
 		}
 	}
-	return took, nil
+	return known, nil
 }
 
-// estimator tells what builds on EC2 will take, with one account's settings.
+// estimator tells what builds will take on AWS, with one account's settings.
 type estimator struct {
 	region       string
 	instanceType string
@@ -235,19 +247,20 @@ func (e *estimator) tell(ctx context.Context, decisions []recipe.Decision, asked
 		return nil
 	}
 	for _, d := range decisions {
-		if d.Recipe == nil || d.Action != recipe.ActionBuild || d.Recipe.Infrastructure.Driver != ec2.Name {
+		if d.Recipe == nil || d.Action != recipe.ActionBuild && d.Action != recipe.ActionTest || !estimate.Concerns(d.Recipe) {
 			continue
 		}
-		i := slices.IndexFunc(asked, func(b ledger.NewBuild) bool { return b.Recipe == d.Name && b.Action == reporter.ActionBuild })
+		i := slices.IndexFunc(asked, func(b ledger.NewBuild) bool { return b.Recipe == d.Name && b.State == "" })
 		if i < 0 {
 			continue
 		}
-		history, err := historyOf(ctx, e.past, d.Name)
+		history, err := historyOf(ctx, e.past, d.Recipe)
 		if err != nil {
 			return err
 		}
 		asked[i].Estimate = estimate.Of(estimate.Input{
-			Recipe: d.Recipe, Region: e.region, InstanceType: e.instanceType, Spot: e.spot, History: history,
+			Recipe: d.Recipe, Region: e.region, InstanceType: e.instanceType, Spot: e.spot,
+			TestsOnly: d.Action == recipe.ActionTest, History: history,
 		}).Sentence()
 	}
 	return nil
@@ -261,19 +274,12 @@ func showPlan(w io.Writer, p estimate.Plan, asJSON bool) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "STAGE\tNAME\tTIME\tFROM\tCALLS")
 	for _, s := range p.Steps {
-		calls := make([]string, len(s.Calls))
-		for i, c := range s.Calls {
-			calls[i] = c.Operation
-			if c.Polls {
-				calls[i] += "…"
-			}
-		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", s.Stage, s.Name, time.Duration(s.Seconds)*time.Second, s.From, strings.Join(calls, ", "))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", s.Stage, s.Name, time.Duration(s.Seconds)*time.Second, s.From, cmp.Or(strings.Join(s.Asks(), ", "), "none"))
 	}
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintln(w, "\n… repeated until what it waits for is there")
+	fmt.Fprintln(w, "\n… repeated until what it waits for is there, ? only where it is needed, ×N at most N times")
 	if len(p.Costs) > 0 {
 		fmt.Fprintln(w)
 		for _, c := range p.Costs {

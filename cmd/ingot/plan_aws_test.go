@@ -17,7 +17,7 @@ import (
 type pastBuilds []reporter.Build
 
 func (p pastBuilds) Builds(_ context.Context, f ledger.Filter) ([]reporter.Build, error) {
-	if f.Recipe != "web" || f.State != reporter.Succeeded {
+	if f.Recipe == "" || f.State != reporter.Succeeded {
 		return nil, fmt.Errorf("asked for %+v", f)
 	}
 	return p, nil
@@ -32,39 +32,59 @@ func (p pastBuilds) Stages(_ context.Context, id int64) ([]reporter.Stage, error
 	}, nil
 }
 
-func TestHistoryIsOfBuildsOnEC2(t *testing.T) {
+func TestHistoryIsOfTheSameDriver(t *testing.T) {
 	var past pastBuilds
 	for id := range int64(30) {
-		b := reporter.Build{ID: 30 - id, Image: &reporter.Image{Driver: "ec2"}}
+		b := reporter.Build{ID: 30 - id, Image: &reporter.Image{Driver: "ec2", Virtual: (30-id)<<30 - 5}}
 		switch {
 		case id == 0:
 			b.Image = nil // nothing was built
 		case id%2 == 1:
 			b.Image.Driver = "local" // another machine
+			if id > 5 {
+				b.Image.Published = "ami-1"
+			}
 		}
 		past = append(past, b)
 	}
-	took, err := historyOf(t.Context(), past, "web")
-	if err != nil || len(took) != recent {
-		t.Fatalf("%d times, %v: %+v", len(took), err, took)
+	on := func(driver string, publish *recipe.Publish) *recipe.Recipe {
+		return &recipe.Recipe{Name: "web", Infrastructure: recipe.Infrastructure{Driver: driver}, Publish: publish}
 	}
-	if want := (estimate.Took{Stage: "build", Name: "nginx", Time: 28 * time.Second}); took[0] != want {
-		t.Errorf("the newest took %+v, want %+v", took[0], want)
+	for _, c := range []struct {
+		r    *recipe.Recipe
+		last int
+	}{{on("ec2", nil), 28}, {on("local", nil), 29}, {on("local", &recipe.Publish{Driver: "ec2"}), 23}} {
+		known, err := historyOf(t.Context(), past, c.r)
+		if err != nil || len(known.Took) != recent {
+			t.Fatalf("%d times, %v: %+v", len(known.Took), err, known)
+		}
+		if want := (estimate.Took{Stage: "build", Name: "nginx", Time: time.Duration(c.last) * time.Second}); known.Took[0] != want || known.DiskGiB != c.last {
+			t.Errorf("the newest took %+v with %d GiB, want %+v", known.Took[0], known.DiskGiB, want)
+		}
 	}
 }
 
-func TestOnlyBuildsOnEC2AreEstimated(t *testing.T) {
-	e := &estimator{region: "eu-west-1", instanceType: "m5.large", past: pastBuilds{}}
-	on := func(name, driver string, action recipe.Action) recipe.Decision {
-		return recipe.Decision{Name: name, Action: action, Recipe: &recipe.Recipe{Name: name, Platform: "Linux", Infrastructure: recipe.Infrastructure{Driver: driver}}}
+func TestWhatTouchesAWSIsEstimated(t *testing.T) {
+	e := &estimator{region: "us-east-1", instanceType: "m5.large", past: pastBuilds{}}
+	on := func(name, driver string, action recipe.Action, publish *recipe.Publish) recipe.Decision {
+		return recipe.Decision{Name: name, Action: action, Recipe: &recipe.Recipe{
+			Name: name, Platform: "Linux", Parent: recipe.Parent{Kind: recipe.ParentAlias, Name: "debian-12"},
+			Infrastructure: recipe.Infrastructure{Driver: driver}, Publish: publish,
+		}}
 	}
-	decisions := []recipe.Decision{on("local", "local", recipe.ActionBuild), on("web", "ec2", recipe.ActionBuild), on("tested", "ec2", recipe.ActionTest)}
+	decisions := []recipe.Decision{
+		on("local", "local", recipe.ActionBuild, nil), on("web", "ec2", recipe.ActionBuild, nil),
+		on("tested", "ec2", recipe.ActionTest, nil), on("published", "local", recipe.ActionBuild, &recipe.Publish{Driver: "ec2"}),
+		on("distributed", "ec2", recipe.ActionDistribute, nil),
+	}
 	asked := newBuilds(decisions)
 	if err := e.tell(t.Context(), decisions, asked); err != nil {
 		t.Fatal(err)
 	}
-	if asked[0].Estimate != "" || asked[2].Estimate != "" || !strings.HasPrefix(asked[1].Estimate, "about ") || !strings.Contains(asked[1].Estimate, "m5.large in eu-west-1") {
-		t.Errorf("estimates %q, %q, %q", asked[0].Estimate, asked[1].Estimate, asked[2].Estimate)
+	for n, want := range []string{"", "about 6 minutes and $0.01 (m5.large in us-east-1", "about 1 minute and less than $0.01 (m5.large", "about 4 minutes and $0.05 (m5.large", ""} {
+		if got := asked[n].Estimate; want == "" && got != "" || !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %q, want %q", asked[n].Recipe, got, want)
+		}
 	}
 	var none *estimator
 	if err := none.tell(t.Context(), decisions, asked); err != nil {

@@ -1,5 +1,9 @@
-// Package estimate tells what a recipe's build on EC2 will take: the calls in their
-// order, minutes, and money, before anything is made.
+// Package estimate tells what a recipe's build will take on AWS: the calls in their
+// order, minutes, and money, before anything is made. It knows builds on EC2, local
+// images that are published there, and tests of an image that is there already.
+//
+// The calls are those of a build that goes well. Tests hold them against the calls
+// that builds make, and fail when either changes.
 //
 // Prices come from a list (prices.yaml) that carries its date. A type or a region
 // that is not in it makes the cost unknown, and the plan says so; nothing is guessed.
@@ -29,11 +33,18 @@ type Input struct {
 	Region       string
 	InstanceType string // the first choice
 	Spot         bool
+	TestsOnly    bool // the image is there already
 
 	// Parent is the resolved parent image; nil: it is told as "newest of …".
 	Parent *catalogue.Image
-	// History has how long the stages of earlier builds on EC2 took.
-	History []Took
+	// History is of the recipe's earlier builds that did the same.
+	History History
+}
+
+// History is what earlier builds of a recipe tell about the next one.
+type History struct {
+	Took    []Took
+	DiskGiB int // of the newest image; 0: not known
 }
 
 // Took is one stage of one earlier build.
@@ -68,14 +79,17 @@ type Step struct {
 	Name    string `json:"name,omitempty"`
 	Calls   []Call `json:"calls"`
 	Seconds int    `json:"seconds"`
-	From    string `json:"from"` // where the seconds come from
+	From    string `json:"from"`         // where the seconds come from
+	On      string `json:"on,omitempty"` // the instance that runs and is billed
 }
 
 // Call is an operation of AWS. A call that polls is repeated until what it waits for
-// is there.
+// is there; of the others each stands for one, unless Most says how many there may be.
 type Call struct {
 	Operation string `json:"operation"` // ec2.RunInstances
 	Polls     bool   `json:"polls,omitempty"`
+	Perhaps   bool   `json:"perhaps,omitempty"` // it depends on what is found
+	Most      int    `json:"most,omitempty"`
 }
 
 // Cost is one line of the sum.
@@ -94,12 +108,16 @@ func Of(in Input) Plan {
 		PricesAsOf: list.AsOf,
 	}
 	p.Parent = parentText(in, p.Architecture)
-	clock := clock{defaults: list.Stages[stagesOf(p.Platform)], history: in.History}
-	p.Steps = steps(in, clock)
+	clock := clock{defaults: list.Stages[stagesOf(p.Platform)], history: in.History.Took}
+	if !onEC2(in.Recipe) {
+		clock.host = list.Stages["host"]
+	}
+	gib := rootGiB(in, list)
+	p.Steps = (&stepper{Input: in, clock: clock, gib: gib}).steps()
 	for _, s := range p.Steps {
 		p.Seconds += s.Seconds
 	}
-	p.count(in, list)
+	p.count(in, list, gib)
 	return p
 }
 
@@ -131,6 +149,7 @@ func parentText(in Input, arch string) string {
 // clock tells how long stages take.
 type clock struct {
 	defaults map[string]int
+	host     map[string]int // of stages that happen on the daemon's host
 	history  []Took
 }
 
@@ -143,6 +162,9 @@ func (c clock) of(stage builder.Stage, name string) (seconds int, from string) {
 		}
 	}
 	if len(took) == 0 {
+		if seconds, ok := c.host[string(stage)]; ok {
+			return seconds, "default"
+		}
 		return c.defaults[string(stage)], "default"
 	}
 	slices.Sort(took)
@@ -157,71 +179,16 @@ func (c clock) of(stage builder.Stage, name string) (seconds int, from string) {
 	return int(math.Ceil(median.Seconds())), fmt.Sprintf("median of %d %s", len(took), builds)
 }
 
-// stageClose ends the instances; it has no row in a build's progress.
-const stageClose = builder.Stage("close")
-
-// steps are the stages in their order.
-func steps(in Input, c clock) []Step {
-	r := in.Recipe
-	var all []Step
-	add := func(stage builder.Stage, name string, calls ...Call) {
-		seconds, from := c.of(stage, name)
-		all = append(all, Step{Stage: string(stage), Name: name, Calls: calls, Seconds: seconds, From: from})
-	}
-	add(builder.StageResolve, "", resolveCalls(r)...)
-	add(builder.StageLaunch, "", call("ec2.RunInstances"), polls("ec2.DescribeInstances"), polls("ssm.DescribeInstanceInformation"))
-	if len(r.Files) > 0 {
-		add(builder.StageFiles, "", append([]Call{call("s3.PutObject")}, operation()...)...)
-	}
-	for _, u := range r.Components {
-		add(builder.StageBuild, u.Name, operation()...)
-	}
-	add(builder.StageInventory, "", append(operation(), call("s3.PutObject"))...)
-	add(builder.StageClean, "", operation()...)
-	add(builder.StageImage, "", call("ec2.StopInstances"), polls("ec2.DescribeInstances"), call("ec2.CreateImage"), polls("ec2.DescribeImages"), call("ec2.CreateTags"))
-	if len(r.Tests) > 0 {
-		add(builder.StageBoot, "", call("ec2.RunInstances"), polls("ec2.DescribeInstances"), polls("ssm.DescribeInstanceInformation"))
-		for _, u := range r.Tests {
-			add(builder.StageTest, u.Name, operation()...)
-		}
-	}
-	add(stageClose, "", call("ec2.TerminateInstances"), polls("ec2.DescribeInstances"))
-	return all
-}
-
-func resolveCalls(r *recipe.Recipe) []Call {
-	switch r.Parent.Kind {
-	case recipe.ParentObject: // imported once for each content
-		return []Call{call("s3.HeadObject"), call("ec2.DescribeImages"), call("ec2.ImportImage"), polls("ec2.DescribeImportImageTasks"), call("ec2.CreateTags"), call("ec2.DescribeImages")}
-	case recipe.ParentSSM, recipe.ParentARN:
-		return []Call{call("ssm.GetParameter"), call("ec2.DescribeImages")}
-	case recipe.ParentAlias:
-		if catalogue.ByParameter(r.Parent.Name) {
-			return []Call{call("ssm.GetParameter"), call("ec2.DescribeImages")}
-		}
-	}
-	return []Call{call("ec2.DescribeImages")}
-}
-
-// operation is what the driver asks for one job on an instance: the job goes through
-// the bucket, a command fetches it, and its news come back through the bucket.
-func operation() []Call {
-	return []Call{call("s3.PutObject"), call("ssm.SendCommand"), polls("s3.ListObjectsV2"), polls("s3.GetObject")}
-}
-
-func call(operation string) Call  { return Call{Operation: operation} }
-func polls(operation string) Call { return Call{Operation: operation, Polls: true} }
-
 // Sentence is the plan in one line of plain text.
 func (p Plan) Sentence() string {
 	if unknown := p.unknown(); unknown != "" {
 		return fmt.Sprintf("about %s; the cost is unknown: %s", minutes(p.Seconds), unknown)
 	}
-	kind := p.InstanceType
+	money, kind := Money(p.Dollars), p.InstanceType
 	if p.Spot {
-		kind = "at most, " + kind + " on Spot"
+		money, kind = "at most "+money, kind+" on Spot"
 	}
-	text := fmt.Sprintf("about %s and %s (%s in %s, list prices of %s)", minutes(p.Seconds), Money(p.Dollars), kind, p.Region, p.PricesAsOf)
+	text := fmt.Sprintf("about %s and %s (%s in %s, list prices of %s)", minutes(p.Seconds), money, kind, p.Region, p.PricesAsOf)
 	if len(p.Missing) > 0 {
 		text += ", without " + strings.Join(p.Missing, " and ")
 	}
