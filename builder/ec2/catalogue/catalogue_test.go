@@ -245,6 +245,41 @@ func TestMinorReleaseGoesBeforeDate(t *testing.T) {
 	}
 }
 
+// TestWithdrawnAliasesLeadToWhatIsLeft: of a system that its vendor has given up, the
+// newest image is taken, though it is deprecated, and its users are told. It is the
+// vendor's; and of a system that is current, no deprecated image is ever taken.
+func TestWithdrawnAliasesLeadToWhatIsLeft(t *testing.T) {
+	old := func(i *types.Image) { i.DeprecationTime = aws.String("2025-01-01T00:00:00.000Z") }
+	for _, e := range list() {
+		for arch, s := range e.Images {
+			if s.Parameter != "" {
+				continue // as long as it is there, it holds an image that is offered
+			}
+			of := func(n int, owner, date string, change ...func(*types.Image)) types.Image {
+				change = append(change, func(i *types.Image) { i.Architecture = types.ArchitectureValues(arch) })
+				return image(n, owner, nameOf(s.Names[0]), date, change...)
+			}
+			r := &region{gullible: true, images: []types.Image{
+				of(1, e.Owners[0], "2022-01-01", old), of(2, e.Owners[0], "2023-01-01", old), of(3, stranger, "2024-01-01", old), of(4, stranger, "2024-01-01"),
+			}}
+			got, err := r.catalogue().Resolve(t.Context(), e.Name, arch)
+			if e.Withdrawn == "" {
+				if fault(err) != builder.Author {
+					t.Errorf("%s is current and led to %+v, %v", e.Name, got, err)
+				}
+				continue
+			}
+			if notice := e.Withdrawn + "; its owner has deprecated the image " + id(2); err != nil || got.ID != id(2) || got.Notice != notice {
+				t.Errorf("%s %s: %+v, %v", e.Name, arch, got, err)
+			}
+			r.images = append(r.images, of(5, e.Owners[0], "2021-01-01"))
+			if revision, err := r.catalogue().Revision(t.Context(), e.Name, arch); err != nil || revision != id(5) {
+				t.Errorf("%s %s: what is not deprecated goes first: %s, %v", e.Name, arch, revision, err)
+			}
+		}
+	}
+}
+
 func TestImagesByIDAndParameter(t *testing.T) {
 	r := &region{
 		images: []types.Image{

@@ -152,7 +152,7 @@ func parseAlias(q question) (question, error) {
 	}
 	s, ok := e.Images[q.arch]
 	if !ok {
-		return q, authors("there is no image of %s for %s", "name an instance type of another architecture in infrastructure, or another parent image", e.Title, shorten(q.arch))
+		return q, authors("there is no image of %s for %s", "name another parent image; the architecture is that of the daemon's aws.instanceTypes", e.Title, shorten(q.arch))
 	}
 	q.alias, q.parameter, q.names = &e, s.Parameter, s.Names
 	return q, nil
@@ -193,7 +193,7 @@ func (c *Catalogue) image(ctx context.Context, q question) (types.Image, error) 
 		return types.Image{}, authors("the image %s does not exist in this region, or is not shared with this account", "name an image that the account can launch there", q.id)
 	}
 	found := out.Images[i]
-	if why := q.unfit(found, q.alias != nil); why != "" {
+	if why := q.unfit(found); why != "" {
 		return types.Image{}, authors("%s (%s) cannot be the parent image: %s", "name another image", shorten(q.text), q.id, why)
 	}
 	return found, nil
@@ -203,8 +203,9 @@ func (c *Catalogue) image(ctx context.Context, q question) (types.Image, error) 
 func (c *Catalogue) newest(ctx context.Context, q question) (types.Image, error) {
 	var best types.Image
 	pages := ec2.NewDescribeImagesPaginator(c.Images, &ec2.DescribeImagesInput{
-		Owners:     q.alias.Owners,
-		MaxResults: aws.Int32(pageSize),
+		Owners:            q.alias.Owners,
+		MaxResults:        aws.Int32(pageSize),
+		IncludeDeprecated: aws.Bool(!q.current()),
 		Filters: []types.Filter{
 			{Name: aws.String("name"), Values: q.names},
 			{Name: aws.String("architecture"), Values: []string{q.arch}},
@@ -219,7 +220,7 @@ func (c *Catalogue) newest(ctx context.Context, q question) (types.Image, error)
 			return types.Image{}, q.failed("look for images of "+q.alias.Title, err)
 		}
 		for _, i := range page.Images {
-			if q.unfit(i, true) == "" && q.fits(i) && (best.ImageId == nil || q.compare(i, best) > 0) {
+			if q.unfit(i) == "" && q.fits(i) && (best.ImageId == nil || q.compare(i, best) > 0) {
 				best = i
 			}
 		}
@@ -238,9 +239,13 @@ func (q question) nothing() error {
 	return authors("no current image of %s for %s is offered in this region", hint, q.alias.Title, q.arch)
 }
 
+// current reports whether a deprecated image is none: it may be one that somebody named
+// by its id, and one of an alias whose images all are or will be. AWS deprecates what
+// is public after two years; it can be launched as long as its owner leaves it there.
+func (q question) current() bool { return q.alias != nil && q.alias.Withdrawn == "" }
+
 // unfit tells why an image cannot be used, whatever EC2 was asked for; empty: it can.
-// Only an image that somebody named by its id may be a deprecated one.
-func (q question) unfit(i types.Image, current bool) string {
+func (q question) unfit(i types.Image) string {
 	switch {
 	case !amiID.MatchString(aws.ToString(i.ImageId)):
 		return "it has no id"
@@ -252,7 +257,7 @@ func (q question) unfit(i types.Image, current bool) string {
 		return "its root is not a volume of EBS"
 	case q.arch != "" && string(i.Architecture) != q.arch:
 		return "it is for " + shorten(string(i.Architecture)) + ", the instance type for " + q.arch
-	case current && deprecated(i, time.Now()):
+	case q.current() && deprecated(i, time.Now()):
 		return "its owner has deprecated it"
 	}
 	return ""
@@ -283,9 +288,16 @@ func (q question) fits(i types.Image) bool {
 	})
 }
 
-// compare orders images of one alias: by the numbers in the name that count, then by
-// date, then by something that is always the same.
+// compare orders images of one alias: what is deprecated goes last, then by the numbers
+// in the name that count, then by date, then by something that is always the same.
 func (q question) compare(a, b types.Image) int {
+	now := time.Now()
+	if old := deprecated(a, now); old != deprecated(b, now) {
+		if old {
+			return -1
+		}
+		return 1
+	}
 	return cmp.Or(
 		slices.Compare(q.release(a), q.release(b)),
 		created(a).Compare(created(b)),
@@ -340,10 +352,12 @@ func describe(i types.Image, q question) Image {
 	}
 	if e := q.alias; e != nil {
 		image.Title, image.Platform, image.User, image.Agent, image.Notice = e.Title, e.Platform, e.User, e.Agent, e.Withdrawn
-		return image
 	}
 	if deprecated(i, time.Now()) {
-		image.Notice = "its owner has deprecated the image " + image.ID
+		if image.Notice != "" {
+			image.Notice += "; "
+		}
+		image.Notice += "its owner has deprecated the image " + image.ID
 	}
 	return image
 }
