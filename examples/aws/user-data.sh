@@ -1,8 +1,8 @@
 #!/bin/sh
 # User data of an EC2 instance (Debian 12) that runs the daemon. Its instance profile
-# has the daemon's role, which also has to read the archive, the configuration and the
-# parameters below. The archive has what `make build` makes, the folder scripts, and
-# examples/deploy/ingot.service:
+# has the daemon's role with the policy SetupPolicy of cloudformation.yaml, which lets it
+# read the archive, the configuration and the parameters below. The archive has what
+# `make build` makes, the folder scripts, and examples/deploy/ingot.service:
 #
 #   make build && tar czf ingot.tar.gz -C bin . -C .. scripts examples/deploy/ingot.service
 #   aws s3 cp ingot.tar.gz s3://acme-setup/ && aws s3 cp examples/aws/ingot.yaml s3://acme-setup/

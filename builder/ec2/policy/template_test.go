@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,7 +52,10 @@ func TestTemplateMakesWhatIsNeeded(t *testing.T) {
 	for name, r := range at(t, all, "Resources").(map[string]any) {
 		kinds[name], _ = at(t, r, "Type").(string)
 	}
-	if want := map[string]string{"InstanceRole": "AWS::IAM::Role", "InstanceProfile": "AWS::IAM::InstanceProfile", "Bucket": "AWS::S3::Bucket"}; !reflect.DeepEqual(kinds, want) {
+	if want := map[string]string{
+		"InstanceRole": "AWS::IAM::Role", "InstanceProfile": "AWS::IAM::InstanceProfile", "Bucket": "AWS::S3::Bucket",
+		"ExecutionRole": "AWS::IAM::Role", "LogGroup": "AWS::Logs::LogGroup", "SetupPolicy": "AWS::IAM::ManagedPolicy",
+	}; !reflect.DeepEqual(kinds, want) {
 		t.Errorf("the template makes %v, want %v", kinds, want)
 	}
 	same(t, "the policy of instances", at(t, all, "Resources", "InstanceRole", "Properties", "Policies", "PolicyDocument"), InstanceRole())
@@ -70,6 +75,96 @@ func TestTemplateMakesWhatIsNeeded(t *testing.T) {
 		if _, expires := rule["ExpirationInDays"]; expires && (!strings.HasPrefix(prefix, "${Prefix}") || strings.HasPrefix(prefix, "${Prefix}images/") || strings.HasPrefix(prefix, "${Prefix}agents/") || prefix == "${Prefix}") {
 			t.Errorf("rule %v removes what has to stay", rule)
 		}
+	}
+}
+
+// allowed reports whether one of the policy's statements allows an action on a resource.
+func allowed(t *testing.T, policy any, action, resource string) bool {
+	t.Helper()
+	filled := strings.NewReplacer(
+		"${AWS::Partition}", "aws", "${AWS::Region}", "eu-west-1", "${AWS::AccountId}", "123456789012", "${SetupBucket}", "acme-setup")
+	for _, s := range at(t, policy, "Statement").([]any) {
+		if !slices.Contains(at(t, s, "Action").([]any), any(action)) {
+			continue
+		}
+		for _, r := range at(t, s, "Resource").([]any) {
+			if before, open := strings.CutSuffix(filled.Replace(r.(string)), "*"); strings.HasPrefix(resource, before) && (open || resource == before) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// TestTemplateLetsTheDaemonStart holds the examples against the template: what they
+// name has to be made by it, and what they read to be allowed.
+func TestTemplateLetsTheDaemonStart(t *testing.T) {
+	all := template(t)
+	text, err := os.ReadFile(root + "/examples/aws/ecs-task.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var task struct {
+		ExecutionRoleARN     string
+		ContainerDefinitions []struct {
+			Image            string
+			Secrets          []struct{ ValueFrom string }
+			LogConfiguration struct{ Options map[string]string }
+		}
+	}
+	if err := json.Unmarshal(text, &task); err != nil || len(task.ContainerDefinitions) != 1 {
+		t.Fatalf("%+v, %v", task, err)
+	}
+	container := task.ContainerDefinitions[0]
+	if !strings.Contains(task.ExecutionRoleARN, ":role/ingot-ExecutionRole-") {
+		t.Errorf("the task is started by %s, which the template does not make", task.ExecutionRoleARN)
+	}
+	role := at(t, all, "Resources", "ExecutionRole", "Properties", "Policies", "PolicyDocument")
+	group := container.LogConfiguration.Options["awslogs-group"]
+	if made := at(t, all, "Resources", "LogGroup", "Properties", "LogGroupName"); made != group {
+		t.Errorf("the log group %s is written to, %s is made", group, made)
+	}
+	host, repository, _ := strings.Cut(container.Image, "/")
+	repository, _, _ = strings.Cut(repository, ":")
+	needs := [][2]string{{"ecr:GetAuthorizationToken", "*"}}
+	for _, action := range []string{"ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"} {
+		needs = append(needs, [2]string{action, "arn:aws:ecr:eu-west-1:123456789012:repository/" + repository})
+	}
+	if host != "123456789012.dkr.ecr.eu-west-1.amazonaws.com" || len(container.Secrets) == 0 {
+		t.Errorf("the image comes from %s, with %d secrets", host, len(container.Secrets))
+	}
+	for _, s := range container.Secrets {
+		needs = append(needs, [2]string{"secretsmanager:GetSecretValue", s.ValueFrom + "-AbCdEf"})
+	}
+	for _, action := range []string{"logs:CreateLogStream", "logs:PutLogEvents"} {
+		needs = append(needs, [2]string{action, "arn:aws:logs:eu-west-1:123456789012:log-group:" + group + ":log-stream:daemon/ingot/1"})
+	}
+	for _, n := range needs {
+		if !allowed(t, role, n[0], n[1]) {
+			t.Errorf("the task's execution role may not %s on %s", n[0], n[1])
+		}
+	}
+
+	script, err := os.ReadFile(root + "/examples/aws/user-data.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	setup := at(t, all, "Resources", "SetupPolicy", "Properties", "PolicyDocument")
+	bucket := regexp.MustCompile(`(?m)^setup=s3://([a-z-]+)$`).FindSubmatch(script)
+	folder := regexp.MustCompile(`ssm get-parameter .* --name "(/[a-z]+/)\$name"`).FindSubmatch(script)
+	if bucket == nil || folder == nil {
+		t.Fatal("user-data.sh reads nothing that this test knows of")
+	}
+	for _, n := range [][2]string{
+		{"s3:GetObject", "arn:aws:s3:::" + string(bucket[1]) + "/ingot.tar.gz"},
+		{"ssm:GetParameter", "arn:aws:ssm:eu-west-1:123456789012:parameter" + string(folder[1]) + "INGOT_DATABASE"},
+	} {
+		if !allowed(t, setup, n[0], n[1]) {
+			t.Errorf("the setup policy does not allow %s on %s", n[0], n[1])
+		}
+	}
+	if allowed(t, setup, "ssm:GetParameter", "arn:aws:ssm:eu-west-1:123456789012:parameter/golden/web") {
+		t.Error("the setup policy opens other parameters")
 	}
 }
 
