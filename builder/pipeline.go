@@ -205,7 +205,7 @@ func (p *pipeline) build(ctx context.Context) (err error) {
 			Isolation:  p.isolation(),
 			DiskGiB:    p.req.Recipe.DiskGiB,
 			WorkingDir: p.req.Recipe.WorkingDir,
-			AWS:        needAWS(p.req.Recipe.BuildUses()),
+			AWS:        NeedAWS(p.req.Recipe.BuildUses()),
 			Tags:       p.req.Recipe.ImageTags(p.now()),
 		})
 		if err != nil {
@@ -231,8 +231,8 @@ func (p *pipeline) isolation() recipe.Isolation {
 	return p.req.Recipe.Infrastructure.Isolation
 }
 
-// needAWS reports whether any of the documents can only run where AWS can be reached.
-func needAWS(uses []recipe.Use) bool {
+// NeedAWS reports whether any of the documents can only run where AWS can be reached.
+func NeedAWS(uses []recipe.Use) bool {
 	return slices.ContainsFunc(uses, func(use recipe.Use) bool {
 		return component.Job{Documents: []component.JobDocument{{Path: use.Path, Text: string(use.Text)}}}.NeedsAWS()
 	})

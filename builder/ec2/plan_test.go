@@ -25,6 +25,9 @@ import (
 type promptAgents struct{ quietAgents }
 
 func (a *promptAgents) run(ctx context.Context, commands []string) (int, string, string) {
+	if !requestAddress.MatchString(strings.Join(commands, "\n")) {
+		return 0, "", "" // a script that does without them
+	}
 	r, err := a.request(commands)
 	if err != nil {
 		return 1, "", err.Error()
@@ -139,6 +142,7 @@ func TestPlanIsWhatABuildDoes(t *testing.T) {
 		"an alias":                  {parent: alias("debian-12"), uses: []string{"build"}},
 		"a parameter":               {parent: recipe.Parent{Kind: recipe.ParentSSM, Name: parameter, Text: parameter}},
 		"a disk in S3":              {parent: recipe.Parent{Kind: recipe.ParentObject, Name: disk, Text: disk}, again: true},
+		"Windows":                   {parent: alias("windows-2022"), platform: component.Windows, files: true, tests: []string{"prepare"}, again: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := &recipe.Recipe{

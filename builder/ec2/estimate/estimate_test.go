@@ -177,7 +177,7 @@ func TestCost(t *testing.T) {
 	want := (build + test) / 3600 * 0.107
 	want += 8 * 0.088 * (build + test) / 3600 / 730
 	const polled = 60 + 60 + 10 + 20 + 180 + 20 // lists, reads, and what instances write
-	const puts, reads = 2 + 5*2 + 1 + 2 + 1, 1  // agents; requests and outcomes; the inventory, and where it stays
+	const puts, reads = 1 + 7*2 + 1, 2          // the agent; requests and outcomes; the inventory. It, and whether the agent has gone
 	want += (2*polled+puts)/1000.0*0.005 + (polled+reads)/1000.0*0.0004
 	if math.Abs(p.Dollars-want) > 1e-9 || p.Seconds != 3+393+98 || math.Abs(p.Monthly-8*0.05) > 1e-9 || len(p.Missing) > 0 {
 		t.Errorf("$%f in %d s and $%f a month, missing %v; want $%f", p.Dollars, p.Seconds, p.Monthly, p.Missing, want)

@@ -90,7 +90,9 @@ func (s *stepper) build() {
 	}
 	operate(builder.StageInventory, "")
 	if s.windows() {
-		s.add(builder.StageClean, "", call("ec2.CreateTags"), call("ssm.SendCommand"), polls("ec2.DescribeInstances"))
+		s.add(builder.StageClean, "", slices.Concat(removeAgent(script()), []Call{
+			call("ssm.ListCommandInvocations"), call("ssm.SendCommand"), polls("ec2.DescribeInstances"), // Sysprep, which stops it
+		})...)
 	} else {
 		s.add(builder.StageClean, "", operation()...)
 	}
@@ -101,8 +103,10 @@ func (s *stepper) build() {
 
 func (s *stepper) imageCalls() []Call {
 	var calls []Call
-	if !s.windows() { // what has been brought is taken off again
-		calls = slices.Concat(calls, operation(), []Call{call("ec2.CreateTags")}, unremembered())
+	if s.windows() {
+		calls = []Call{call("s3.GetObject")} // that the agent is gone
+	} else { // what has been brought is taken off again
+		calls = slices.Concat(operation(), removeAgent(operation()))
 	}
 	return append(calls,
 		call("ec2.StopInstances"), polls("ec2.DescribeInstances"), call("s3.PutObject"),
@@ -154,7 +158,10 @@ func (s *stepper) test() {
 	}
 	s.on = testInstance
 	s.add(builder.StageBoot, "", boot...)
-	first := deliverAgent()
+	var first []Call
+	if s.TestsOnly || !onEC2(s.Recipe) || builder.NeedAWS(s.Recipe.BuildUses()) { // else it is there since the build
+		first = deliverAgent()
+	}
 	operate := func(stage builder.Stage, name string) {
 		s.add(stage, name, slices.Concat(first, operation())...)
 		first = nil
@@ -201,18 +208,26 @@ func launch() []Call {
 // operation is what the driver asks for one job on an instance: the job goes through
 // the bucket, a command fetches it, its news come back through the bucket, and its
 // outcome is remembered there.
-func operation() []Call { return append(unremembered(), call("s3.PutObject")) }
+func operation() []Call {
+	return []Call{
+		call("s3.PutObject"), call("ssm.SendCommand"), polls("s3.ListObjectsV2"), polls("s3.GetObject"), polls("s3.DeleteObjects"),
+		polls("ec2.DescribeInstances"), maybePolls("ssm.ListCommandInvocations"), call("s3.PutObject"),
+	}
+}
+
+// script is a command that does without the agent.
+func script() []Call {
+	return []Call{call("ssm.SendCommand"), polls("ssm.ListCommandInvocations"), polls("ec2.DescribeInstances"), call("s3.PutObject")}
+}
+
+// removeAgent records that the agent goes, and looks whether it has gone, before it does.
+func removeAgent(how []Call) []Call {
+	return slices.Concat([]Call{call("ec2.CreateTags"), call("s3.GetObject")}, how)
+}
 
 // deliverAgent puts the agent into the bucket, once for each version; each daemon looks
 // once whether it is there.
 func deliverAgent() []Call { return []Call{perhaps("s3.HeadObject"), perhaps("s3.PutObject")} }
-
-func unremembered() []Call {
-	return []Call{
-		call("s3.PutObject"), call("ssm.SendCommand"), polls("s3.ListObjectsV2"), polls("s3.GetObject"), polls("s3.DeleteObjects"),
-		polls("ec2.DescribeInstances"), maybePolls("ssm.ListCommandInvocations"),
-	}
-}
 
 func call(operation string) Call       { return Call{Operation: operation} }
 func polls(operation string) Call      { return Call{Operation: operation, Polls: true} }
