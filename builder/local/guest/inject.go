@@ -29,16 +29,18 @@ const (
 )
 
 // unitText starts the agent as soon as the port and the local file systems are
-// there: services that a test asks about come up beside it, not before it. The
+// there: services that a test asks about come up beside it, not before it. On a host
+// so slow that systemd gives the port up, the agent looks for it until it comes. The
 // ordering after tmpfiles keeps its files from being swept away under it, and the short stop
 // keeps it from delaying a reboot that it has asked for itself.
 const unitText = `[Unit]
 Description=ingot agent
 DefaultDependencies=no
-BindsTo=dev-virtio\x2dports-` + AgentPort + `.device
+Wants=dev-virtio\x2dports-` + AgentPort + `.device
 After=dev-virtio\x2dports-` + AgentPort + `.device local-fs.target systemd-tmpfiles-setup.service
 Conflicts=shutdown.target
 Before=shutdown.target
+StartLimitIntervalSec=0
 
 [Service]
 ExecStart=/` + agentFile + ` serve --port /dev/virtio-ports/` + AgentPort + `
