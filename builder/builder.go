@@ -80,6 +80,8 @@ type LaunchSpec struct {
 	WorkingDir string
 	// AWS asks for an agent that reaches AWS, if the driver has one: documents need it.
 	AWS bool
+	// BlockDevices are those of the instance and of the image, for the driver ec2.
+	BlockDevices []recipe.BlockDevice
 	// Tags are those of the image, for a driver whose images have tags.
 	Tags map[string]string
 }

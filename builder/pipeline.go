@@ -207,6 +207,8 @@ func (p *pipeline) build(ctx context.Context) (err error) {
 			WorkingDir: p.req.Recipe.WorkingDir,
 			AWS:        NeedAWS(p.req.Recipe.BuildUses()),
 			Tags:       p.req.Recipe.ImageTags(p.now()),
+
+			BlockDevices: p.req.Recipe.BlockDevices,
 		})
 		if err != nil {
 			return Failed, "", inStage(err, StageLaunch, "", "the build instance did not start")

@@ -16,6 +16,7 @@ import (
 
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/ec2/catalogue"
+	"github.com/seed-6db18919/ingot/builder/recipe"
 )
 
 // start is what an instance is started from.
@@ -25,6 +26,7 @@ type start struct {
 	role    role
 	diskGiB int
 	disks   []int // sizes in GiB of further, empty volumes
+	devices []recipe.BlockDevice
 	agent   string
 }
 
@@ -162,41 +164,6 @@ func (d *Driver) input(s start, image types.Image, kind, subnet string, spot boo
 		in.InstanceInitiatedShutdownBehavior = "" // spot instances of one request have no choice
 	}
 	return in, nil
-}
-
-// mappings are the image's own volumes, which end with the instance whatever the image
-// says, the first one as large as asked for, and the further ones.
-func mappings(s start, image types.Image) ([]types.BlockDeviceMapping, error) {
-	var all []types.BlockDeviceMapping
-	for _, m := range image.BlockDeviceMappings {
-		if m.Ebs == nil {
-			continue
-		}
-		own := types.BlockDeviceMapping{DeviceName: m.DeviceName, Ebs: &types.EbsBlockDevice{DeleteOnTermination: aws.Bool(true)}}
-		if root := aws.ToString(image.RootDeviceName); s.diskGiB > 0 && aws.ToString(m.DeviceName) == root {
-			if aws.ToInt32(m.Ebs.VolumeSize) > int32(s.diskGiB) {
-				return nil, &builder.Error{Fault: builder.Author, Stage: builder.StageLaunch,
-					Reason: fmt.Sprintf("the parent image's disk has %d GiB, the recipe asks for %d", aws.ToInt32(m.Ebs.VolumeSize), s.diskGiB),
-					Hint:   "a disk can grow and not shrink: raise the recipe's disk size, or leave it out"}
-			}
-			own = volume(root, s.diskGiB)
-		}
-		all = append(all, own)
-	}
-	const free = "fghijklmnop" // of which EC2 advises to name further volumes
-	if len(s.disks) > len(free) {
-		return nil, fmt.Errorf("%d further disks are too many", len(s.disks))
-	}
-	for n, size := range s.disks {
-		all = append(all, volume("/dev/sd"+free[n:n+1], size))
-	}
-	return all, nil
-}
-
-func volume(device string, gib int) types.BlockDeviceMapping {
-	return types.BlockDeviceMapping{DeviceName: aws.String(device), Ebs: &types.EbsBlockDevice{
-		VolumeSize: aws.Int32(int32(gib)), VolumeType: types.VolumeTypeGp3, DeleteOnTermination: aws.Bool(true),
-	}}
 }
 
 // userData installs the Systems Manager agent where the image has none, and leaves

@@ -138,7 +138,8 @@ func (i *instance) createImage(ctx context.Context, key string) (string, error) 
 	name := imageName(i.d.cfg.Owner, i.build, key)
 	out, err := i.d.aws.Compute.CreateImage(ctx, &ec2.CreateImageInput{
 		InstanceId: aws.String(i.id), Name: aws.String(name), Description: aws.String("made by ingot, build " + i.build),
-		TagSpecifications: []types.TagSpecification{specification(types.ResourceTypeImage, tags), specification(types.ResourceTypeSnapshot, tags)},
+		BlockDeviceMappings: outliving(i.spec.BlockDevices),
+		TagSpecifications:   []types.TagSpecification{specification(types.ResourceTypeImage, tags), specification(types.ResourceTypeSnapshot, tags)},
 	})
 	if err == nil {
 		return aws.ToString(out.ImageId), nil

@@ -23,8 +23,12 @@ type Keys struct {
 // Keys computes the keys of a recipe on a parent image of that content, built by
 // that version of the engine.
 func (r *Recipe) Keys(baseDigest, engine string) Keys {
-	below := hash("base", engine, baseDigest, r.Platform, strconv.Itoa(r.DiskGiB),
-		r.Infrastructure.Driver, string(r.Infrastructure.Isolation), r.WorkingDir)
+	base := []string{engine, baseDigest, r.Platform, strconv.Itoa(r.DiskGiB),
+		r.Infrastructure.Driver, string(r.Infrastructure.Isolation), r.WorkingDir}
+	if len(r.BlockDevices) > 0 {
+		base = append(base, devicesDigest(r.BlockDevices))
+	}
+	below := hash("base", base...)
 	var keys Keys
 	for _, content := range r.layers() {
 		below = hash("layer", below, content)

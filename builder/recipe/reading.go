@@ -33,6 +33,7 @@ type imageRecipe struct {
 	Distribution     yamldoc.At[[]distribution]    `yaml:"distribution"`
 	WorkingDirectory text                          `yaml:"workingDirectory"`
 	VolumeSize       yamldoc.At[int]               `yaml:"volumeSize"`
+	BlockDevices     yamldoc.At[[]blockDevice]     `yaml:"blockDeviceMappings"`
 	AMITags          yamldoc.At[map[string]string] `yaml:"amiTags"`
 }
 
@@ -106,6 +107,7 @@ func (r *reading) convert(source *imageRecipe) {
 	r.identity(source)
 	r.platform(source)
 	r.infrastructure(&source.Infrastructure)
+	r.blockDevices(source.BlockDevices)
 	r.parent(&source.ParentImage)
 	r.recipe.Components = r.uses(source.Components, "components")
 	r.recipe.Tests = r.uses(source.Tests, "tests")

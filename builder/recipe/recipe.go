@@ -50,6 +50,7 @@ type Recipe struct {
 	Distribution   []Distribution
 	WorkingDir     string // default /tmp, C:\ on Windows
 	DiskGiB        int    // root volume; 0: as the parent
+	BlockDevices   []BlockDevice
 	AMITags        map[string]string
 
 	document     string // digest of the document's text
@@ -160,6 +161,26 @@ type Infrastructure struct {
 	KeepOnFailure  bool
 	TimeoutMinutes int   // of the whole build; default 60
 	TestDisks      []int // sizes in GiB of further, empty disks of the test instance
+}
+
+// BlockDevice is a device of the build instance that becomes one of the image: one of a
+// volume, instance storage, or a device of the parent that is left out.
+type BlockDevice struct {
+	Name    string // /dev/sdf
+	Volume  *Volume
+	Virtual string // instance storage: ephemeral0
+	Removed bool
+}
+
+// Volume is one of EBS. What is zero is as in the parent image, or as EBS has it.
+type Volume struct {
+	GiB              int
+	Type             string // gp3
+	IOPS, Throughput int    // per second, MiB/s
+	Encrypted        bool
+	KMSKey           string
+	Snapshot         string
+	Outlives         bool // instances of the image
 }
 
 // Publish says that the image is made one of another driver, too. It is that one

@@ -42,10 +42,10 @@ func onlyTheParser() map[string][]string {
 			"recipe bad/duplicate-name", "recipe bad/reference-cycle", "recipe bad/three-of-a-name",
 		},
 		"two values of it do not go together": {
-			"recipe bad/publish-of-ami", "recipe bad/windows-in-container", "config testdata/bad/aws-region.yaml",
+			"recipe bad/block-devices-of-local", "recipe bad/publish-of-ami", "recipe bad/windows-in-container", "config testdata/bad/aws-region.yaml",
 		},
 		"calendars, time zones, URLs and names with variables are more than a pattern can tell": {
-			"recipe bad/cron-nonsense", "recipe bad/time-zone", "recipe bad/tags-and-names", "config testdata/bad/urls.yaml",
+			"recipe bad/cron-nonsense", "recipe bad/time-zone", "recipe bad/tags", "recipe bad/tags-and-names", "config testdata/bad/urls.yaml",
 		},
 		"it is about the text, and not about what the text says": {
 			"recipe bad/duplicate-key", "recipe bad/two-documents", "recipe bad/utf16", "document corpus/refused/keys-twice.yaml",

@@ -132,7 +132,7 @@ func (c *Cloud) runInstances(r *Request) answer {
 	for _, item := range parsed.items("instancesSet") {
 		id := item.get("instanceId")
 		i := &instance{
-			id: id, parent: parent, noAgent: r.noAgent, changed: make(chan struct{}),
+			id: id, parent: parent, devices: devices, noAgent: r.noAgent, changed: make(chan struct{}),
 			profile: form.Get("IamInstanceProfile.Name")+form.Get("IamInstanceProfile.Arn") != "",
 			spot:    form.Get("InstanceMarketOptions.MarketType") == "spot" && form.Get("InstanceMarketOptions.SpotOptions.SpotInstanceType") != "persistent",
 		}

@@ -8,13 +8,16 @@
 //	Service, operation           | moto 5.2.5                    | here
 //	-----------------------------+-------------------------------+---------------------------------------------
 //	ec2 RunInstances             | no ClientToken; unknown AMIs  | one reservation per token, other parameters
-//	                             | and types pass; own devices   | with it are refused; volumes as the AMI says
+//	                             | and types pass; own devices;  | with it are refused; volumes as the AMI and the
+//	                             | no io1 and io2, no storage    | call say, io1 and io2 becoming gp3
+//	                             | of the host                   |
 //	ec2 DescribeInstances,       | every state is reached at     | pending, stopping and shutting-down last for
 //	DescribeInstanceStatus       | once                          | Options.Polls describes and the machine's work
 //	                             | pages of 100                  | all at once, unless pages are asked for
 //	ec2 StopInstances            | also pending and Spot ones    | refused
 //	ec2 CreateImage              | one volume, no tags on the    | a snapshot of each volume, tagged; the image
-//	                             | snapshot, names may repeat    | is pending first; names are unique
+//	                             | snapshot, names may repeat    | is pending first; names are unique; devices
+//	                             |                               | change DeleteOnTermination, and nothing else
 //	ec2 RegisterImage            | only name and description     | devices, boot mode and architecture are kept
 //	ec2 DescribeImages           | unknown IDs are left out      | InvalidAMIID.NotFound
 //	ec2 DescribeSnapshots        | complete at once              | pending with progress first

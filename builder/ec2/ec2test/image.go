@@ -80,6 +80,12 @@ func (c *Cloud) createImage(form url.Values) answer {
 	if i.state == stateRunning && form.Get("NoReboot") == "true" {
 		return bad("UnsupportedOperation", "the test's cloud makes no image of a running machine without a reboot")
 	}
+	changed := members(form, "BlockDeviceMapping")
+	for _, p := range changed {
+		if form.Get(p+"Ebs.VolumeSize") != "" || form.Get(p+"Ebs.Encrypted") != "" || form.Get(p+"Ebs.SnapshotId") != "" {
+			return bad("InvalidParameterCombination", "%s: of what the instance has, an image changes DeleteOnTermination alone", form.Get(p+"DeviceName"))
+		}
+	}
 	parsed, a := c.form(c.ctx, onlyImage(form))
 	if parsed == nil {
 		return a
@@ -91,6 +97,13 @@ func (c *Cloud) createImage(form url.Values) answer {
 	if a := c.snapshotVolumes(i, img, tagsFor(form, "snapshot")); !a.ok() {
 		return a
 	}
+	for _, p := range changed {
+		for n := range img.devices {
+			if d := &img.devices[n]; d.name == form.Get(p+"DeviceName") {
+				d.deleted = form.Get(p+"Ebs.DeleteOnTermination") == "true"
+			}
+		}
+	}
 	c.images[img.id] = img
 	c.appear(img.id)
 	c.photograph(i, img)
@@ -100,6 +113,7 @@ func (c *Cloud) createImage(form url.Values) answer {
 // onlyImage is a form with tags for the image alone: moto cannot tag the snapshots.
 func onlyImage(form url.Values) url.Values {
 	changed := maps.Clone(form)
+	without(changed, "BlockDeviceMapping")
 	setTags(changed, "image", tagsFor(form, "image"))
 	return changed
 }
@@ -138,10 +152,12 @@ func (c *Cloud) snapshotVolumes(i *instance, img *image, tags map[string]string)
 		if err != nil {
 			return answer{err: err}
 		}
-		img.devices = append(img.devices, device{
-			name: attached.get("device"), snapshot: id, gib: gib, kind: volume.get("volumeType"),
-			deleted: attached.get("deleteOnTermination") == "true", encrypted: volume.get("encrypted") == "true",
-		})
+		d := device{name: attached.get("device"), kind: volume.get("volumeType")}
+		if at := slices.IndexFunc(i.devices, func(l device) bool { return l.name == d.name }); at >= 0 {
+			d = i.devices[at] // moto forgets much of it
+		}
+		d.snapshot, d.gib = id, gib
+		img.devices = append(img.devices, d)
 	}
 	slices.SortStableFunc(img.devices, func(a, b device) int { return rank(img, a) - rank(img, b) })
 	return a
@@ -249,7 +265,9 @@ func setDevices(form url.Values, devices []device) {
 		p := fmt.Sprintf("BlockDeviceMapping.%d.", n+1)
 		form.Set(p+"DeviceName", d.name)
 		form.Set(p+"Ebs.VolumeSize", strconv.FormatInt(d.gib, 10))
-		form.Set(p+"Ebs.VolumeType", d.kind)
+		if form.Set(p+"Ebs.VolumeType", d.kind); strings.HasPrefix(d.kind, "io") {
+			form.Set(p+"Ebs.VolumeType", "gp3") // moto launches nothing with these
+		}
 		form.Set(p+"Ebs.DeleteOnTermination", strconv.FormatBool(d.deleted))
 		form.Set(p+"Ebs.Encrypted", strconv.FormatBool(d.encrypted))
 		if d.snapshot != "" {
@@ -270,6 +288,9 @@ func launchDevices(form url.Values, parent *image) ([]device, answer) {
 				devices = slices.Delete(devices, at, at+1)
 			}
 			continue
+		}
+		if form.Has(p + "VirtualName") {
+			continue // storage of the host is on no image
 		}
 		if at < 0 {
 			devices = append(devices, device{name: name, kind: "gp2"})

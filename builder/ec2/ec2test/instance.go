@@ -32,6 +32,7 @@ var next = map[string]string{statePending: stateRunning, stateStopping: stateSto
 type instance struct {
 	id      string
 	parent  *image
+	devices []device // as it was launched
 	state   string
 	polls   int  // describes until the state may pass
 	settled bool // the machine has done what the state waits for
