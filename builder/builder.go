@@ -82,6 +82,8 @@ type LaunchSpec struct {
 	AWS bool
 	// BlockDevices are those of the instance and of the image, for the driver ec2.
 	BlockDevices []recipe.BlockDevice
+	// UserData is what the instance does at its first boot, for the driver ec2.
+	UserData string
 	// Tags are those of the image, for a driver whose images have tags.
 	Tags map[string]string
 }

@@ -209,6 +209,7 @@ func (p *pipeline) build(ctx context.Context) (err error) {
 			Tags:       p.req.Recipe.ImageTags(p.now()),
 
 			BlockDevices: p.req.Recipe.BlockDevices,
+			UserData:     p.req.Recipe.UserData,
 		})
 		if err != nil {
 			return Failed, "", inStage(err, StageLaunch, "", "the build instance did not start")

@@ -39,11 +39,20 @@ var (
 // Launch implements builder.Driver. A build that an earlier process began goes on
 // with the instance that it has.
 func (d *Driver) Launch(ctx context.Context, spec builder.LaunchSpec) (builder.Instance, error) {
-	m, err := d.bring(ctx, start{ami: spec.Base.Ref, build: spec.Build, role: roleBuild, diskGiB: spec.DiskGiB, devices: spec.BlockDevices, agent: d.agent(spec.AWS)})
+	m, err := d.bring(ctx, start{ami: spec.Base.Ref, build: spec.Build, role: roleBuild, diskGiB: spec.DiskGiB, devices: spec.BlockDevices, boot: spec.UserData, agent: d.agent(spec.AWS)})
 	if err != nil {
 		return nil, failed(builder.StageLaunch, "the build instance did not start", err)
 	}
-	return &instance{machine: m, spec: spec}, nil
+	i := &instance{machine: m, spec: spec}
+	if err := i.afterBoot(ctx); err != nil {
+		if builder.GoesOn(ctx) {
+			return nil, err
+		}
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestLimit)
+		defer cancel()
+		return nil, errors.Join(err, i.Close(closing))
+	}
+	return i, nil
 }
 
 func (d *Driver) agent(aws bool) string {

@@ -27,6 +27,7 @@ type start struct {
 	diskGiB int
 	disks   []int // sizes in GiB of further, empty volumes
 	devices []recipe.BlockDevice
+	boot    string // user data of the recipe
 	agent   string
 }
 
@@ -156,8 +157,8 @@ func (d *Driver) input(s start, image types.Image, kind, subnet string, spot boo
 	if d.cfg.KeyPair != "" {
 		in.KeyName = aws.String(d.cfg.KeyPair)
 	}
-	if !catalogue.IsWindows(image.Platform) {
-		in.UserData = aws.String(base64.StdEncoding.EncodeToString([]byte(userData(d.cfg.Region))))
+	if boot := atBoot(d.cfg.Region, s.boot, catalogue.IsWindows(image.Platform)); boot != "" {
+		in.UserData = aws.String(base64.StdEncoding.EncodeToString([]byte(boot)))
 	}
 	if spot {
 		in.InstanceMarketOptions = &types.InstanceMarketOptionsRequest{MarketType: types.MarketTypeSpot}

@@ -82,7 +82,8 @@ func Format() yamldoc.Format {
 			"blockDeviceMappings.ebs.kmsKeyId":            {Doc: "Id, alias or ARN of the key, if not the account's for EBS.", Pattern: kmsKey.String()},
 			"blockDeviceMappings.ebs.snapshotId":          {Doc: "What a further volume holds at first.", Pattern: snapshotID.String()},
 			"blockDeviceMappings.ebs.deleteOnTermination": {Doc: "Whether the volume ends with the instances of the image.", Default: "true"},
-			"amiTags": {Doc: "Tags of the AMI and its snapshots; {{ version }} and {{ buildDate }} stand for the recipe's version and the time at which the image was made.", Most: maxTags},
+			"userData": {Doc: "What the build instance does at its first boot, before the components, with the driver ec2: a script that begins with #!, or a #cloud-config."},
+			"amiTags":  {Doc: "Tags of the AMI and its snapshots; {{ version }} and {{ buildDate }} stand for the recipe's version and the time at which the image was made.", Most: maxTags},
 		},
 	}
 }

@@ -28,6 +28,9 @@ func (r *Recipe) Keys(baseDigest, engine string) Keys {
 	if len(r.BlockDevices) > 0 {
 		base = append(base, devicesDigest(r.BlockDevices))
 	}
+	if r.UserData != "" {
+		base = append(base, hash("user data", r.UserData))
+	}
 	below := hash("base", base...)
 	var keys Keys
 	for _, content := range r.layers() {

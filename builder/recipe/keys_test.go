@@ -106,6 +106,7 @@ func TestWhatChangesWhichKey(t *testing.T) {
 		"device":               {func(r *Recipe) { r.BlockDevices[0].Name = "/dev/sdg" }, allKeys},
 		"instance storage":     {func(r *Recipe) { r.BlockDevices[1].Virtual = "ephemeral1" }, allKeys},
 		"device left out":      {func(r *Recipe) { r.BlockDevices[2].Removed = false }, allKeys},
+		"user data":            {func(r *Recipe) { r.UserData = "#!/bin/sh" }, allKeys},
 		"no volumes":           {func(r *Recipe) { r.BlockDevices = nil }, allKeys},
 		"working directory":    {func(r *Recipe) { r.WorkingDir = "/x" }, allKeys},
 		"driver":               {func(r *Recipe) { r.Infrastructure.Driver = "ec2" }, allKeys},

@@ -34,6 +34,7 @@ type imageRecipe struct {
 	WorkingDirectory text                          `yaml:"workingDirectory"`
 	VolumeSize       yamldoc.At[int]               `yaml:"volumeSize"`
 	BlockDevices     yamldoc.At[[]blockDevice]     `yaml:"blockDeviceMappings"`
+	UserData         text                          `yaml:"userData"`
 	AMITags          yamldoc.At[map[string]string] `yaml:"amiTags"`
 }
 
@@ -108,6 +109,7 @@ func (r *reading) convert(source *imageRecipe) {
 	r.platform(source)
 	r.infrastructure(&source.Infrastructure)
 	r.blockDevices(source.BlockDevices)
+	r.userData(source.UserData)
 	r.parent(&source.ParentImage)
 	r.recipe.Components = r.uses(source.Components, "components")
 	r.recipe.Tests = r.uses(source.Tests, "tests")

@@ -51,6 +51,7 @@ type Recipe struct {
 	WorkingDir     string // default /tmp, C:\ on Windows
 	DiskGiB        int    // root volume; 0: as the parent
 	BlockDevices   []BlockDevice
+	UserData       string // what the build instance does at its first boot
 	AMITags        map[string]string
 
 	document     string // digest of the document's text

@@ -5,6 +5,18 @@ import (
 	"testing"
 )
 
+func TestUserData(t *testing.T) {
+	for text, platform := range map[string]string{
+		"#!/bin/sh\n": "Linux", "#cloud-config\n": "Linux", "<powershell>1</powershell>\n": "Windows", "version: 1.1\n": "Windows",
+	} {
+		r := valid(t, load(t, memory{"web.yaml": minimal("web", "1.0.0", "ami-0123456789abcdef0") +
+			"platform: " + platform + "\ninfrastructure: {driver: ec2}\nuserData: |\n  " + text})).Recipes["web"]
+		if r.UserData != text {
+			t.Errorf("read %q of %q", r.UserData, text)
+		}
+	}
+}
+
 func TestBlockDevices(t *testing.T) {
 	got := valid(t, load(t, memory{"web.yaml": minimal("web", "1.0.0", "ami-0123456789abcdef0") + `infrastructure: {driver: ec2}
 blockDeviceMappings:

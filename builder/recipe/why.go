@@ -23,6 +23,7 @@ func why(old, now *Recipe) []string {
 	say(old.Platform != now.Platform, "platform %s → %s", old.Platform, now.Platform)
 	say(old.DiskGiB != now.DiskGiB, "volume size changed")
 	say(devicesDigest(old.BlockDevices) != devicesDigest(now.BlockDevices), "volumes changed")
+	say(old.UserData != now.UserData, "user data changed")
 	say(old.WorkingDir != now.WorkingDir, "working directory %s → %s", old.WorkingDir, now.WorkingDir)
 	say(old.Infrastructure.Driver != now.Infrastructure.Driver, "driver %s → %s", old.Infrastructure.Driver, now.Infrastructure.Driver)
 	say(old.Infrastructure.Isolation != now.Infrastructure.Isolation, "isolation %s → %s", old.Infrastructure.Isolation, now.Infrastructure.Isolation)

@@ -42,7 +42,8 @@ func onlyTheParser() map[string][]string {
 			"recipe bad/duplicate-name", "recipe bad/reference-cycle", "recipe bad/three-of-a-name",
 		},
 		"two values of it do not go together": {
-			"recipe bad/block-devices-of-local", "recipe bad/publish-of-ami", "recipe bad/windows-in-container", "config testdata/bad/aws-region.yaml",
+			"recipe bad/block-devices-of-local", "recipe bad/publish-of-ami", "recipe bad/user-data", "recipe bad/user-data-of-local",
+			"recipe bad/user-data-of-windows", "recipe bad/windows-in-container", "config testdata/bad/aws-region.yaml",
 		},
 		"calendars, time zones, URLs and names with variables are more than a pattern can tell": {
 			"recipe bad/cron-nonsense", "recipe bad/time-zone", "recipe bad/tags", "recipe bad/tags-and-names", "config testdata/bad/urls.yaml",
