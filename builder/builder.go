@@ -179,6 +179,7 @@ type PublishSpec struct {
 	Recipe  string
 	Version string
 	Tags    map[string]string // of an image that is not there yet
+	Via     recipe.Via
 }
 
 // Image is a finished image.

@@ -22,16 +22,17 @@ func (p *pipeline) publishable() error {
 // publish adds the image to those of another driver, where the recipe asks for it.
 // An image that was published before is only looked up.
 func (p *pipeline) publish(ctx context.Context) error {
-	if p.req.Recipe.Publish == nil {
+	to := p.req.Recipe.Publish
+	if to == nil {
 		return nil
 	}
 	return p.tell.stage(StagePublish, "", func() (EventKind, string, error) {
 		published, err := p.req.Publisher.Publish(ctx, PublishSpec{
 			Build: p.req.Build, Image: *p.result.Image, Parent: p.req.Parent,
-			Recipe: p.req.Recipe.Name, Version: p.req.Recipe.Version.String(), Tags: p.req.Recipe.ImageTags(p.result.Image.Created),
+			Recipe: p.req.Recipe.Name, Version: p.req.Recipe.Version.String(), Tags: p.req.Recipe.ImageTags(p.result.Image.Created), Via: to.Via,
 		}, func(line string) { p.tell.output(StagePublish, "", line+"\n", false) })
 		if err != nil {
-			return Failed, "", inStage(err, StagePublish, "", "the image could not be published to "+p.req.Recipe.Publish.Driver)
+			return Failed, "", inStage(err, StagePublish, "", "the image could not be published to "+to.Driver)
 		}
 		p.result.Published = &published
 		return Succeeded, published.ID, nil

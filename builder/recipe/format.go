@@ -58,6 +58,8 @@ func Format() yamldoc.Format {
 			"publish.driver": {Doc: "To whose images it is added.", Allowed: []string{driverEC2}},
 			"publish.region": {Doc: "Where the AMI is at home: the region of the daemon, which is also what it is without this key.", Pattern: regionName.String(), Word: true},
 
+			"publish.via": {Doc: "The way of the disk to EC2: its blocks are written to a snapshot, or VM Import takes it from the daemon's bucket, with what EC2 needs added or as it is.", Default: string(ViaEBSDirect), Allowed: publishWays()},
+
 			"exports":        {Doc: "Disk formats that a release is also written in."},
 			"exports.format": {Doc: "A disk format.", Allowed: exportFormats()},
 

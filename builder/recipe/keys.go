@@ -54,7 +54,12 @@ func (r *Recipe) testDigest() string {
 	return hash("tests", tested...)
 }
 
-func (p *Publish) digest() string { return hash("publish", p.Driver, p.Region) }
+func (p *Publish) digest() string {
+	if p.Via.Imports() {
+		return hash("publish", p.Driver, p.Region, string(p.Via))
+	}
+	return hash("publish", p.Driver, p.Region)
+}
 
 // ReleaseKey names what becomes of an image, given by its build key, when it is
 // released: where it goes, in which formats, under which tags.

@@ -135,6 +135,7 @@ func TestWhatChangesWhichKey(t *testing.T) {
 		"test disks":           {func(r *Recipe) { r.Infrastructure.TestDisks = []int{1} }, []string{"test"}},
 		"published":            {func(r *Recipe) { r.Publish = &Publish{Driver: "ec2"} }, []string{"test", "release"}},
 		"published elsewhere":  {func(r *Recipe) { r.Publish = &Publish{Driver: "ec2", Region: "eu-west-1"} }, []string{"test", "release"}},
+		"published by import":  {func(r *Recipe) { r.Publish = &Publish{Driver: "ec2", Via: ViaImportImage} }, []string{"test", "release"}},
 		"export":               {func(r *Recipe) { r.Exports[0].Format = "raw" }, []string{"release"}},
 		"export for a place":   {func(r *Recipe) { r.Exports, r.Distribution = append(r.Exports, Export{"raw"}), r.Distribution[:1] }, []string{"release"}},
 		"region":               {func(r *Recipe) { r.Distribution[0].Region = "x" }, []string{"release"}},

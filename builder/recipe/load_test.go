@@ -35,7 +35,7 @@ tests:
   - component: ../../tests/http.yaml
 schedule: {cron: "0 3 * * SUN", timezone: Europe/Rome, startCondition: always}
 infrastructure: {driver: local, isolation: vm, keepOnFailure: true, timeoutMinutes: 30, testDisks: [1, 20]}
-publish: {driver: ec2, region: eu-west-1}
+publish: {driver: ec2, region: eu-west-1, via: import-image}
 exports: [{format: vmdk}, {format: ova}]
 distribution: [{region: eu-west-1, name: "web-{{ version }}-{{ build }}", launchPermission: {userIds: [012345678901]}}]
 amiTags: {team: web}
@@ -86,7 +86,7 @@ func TestLoadReadsEveryKey(t *testing.T) {
 	if want := (Infrastructure{"local", VM, true, 30, []int{1, 20}}); !reflect.DeepEqual(r.Infrastructure, want) {
 		t.Errorf("infrastructure: %+v", r.Infrastructure)
 	}
-	if r.Publish == nil || *r.Publish != (Publish{"ec2", "eu-west-1"}) {
+	if r.Publish == nil || *r.Publish != (Publish{"ec2", "eu-west-1", ViaImportImage}) {
 		t.Errorf("publish: %+v", r.Publish)
 	}
 	if !reflect.DeepEqual(r.Exports, []Export{{"vmdk"}, {"ova"}}) || !reflect.DeepEqual(r.Distribution, []Distribution{{"eu-west-1", "web-{{ version }}-{{ build }}", LaunchPermission{[]string{"012345678901"}}}}) {

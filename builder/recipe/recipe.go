@@ -189,7 +189,21 @@ type Volume struct {
 type Publish struct {
 	Driver string // ec2
 	Region string // where its releases are at home; empty: as the daemon is configured
+	Via    Via
 }
+
+// Via is the way on which a disk becomes an AMI.
+type Via string
+
+// The ways, by the names that AWS gives them.
+const (
+	ViaEBSDirect      Via = "ebs-direct"      // its blocks are written to a snapshot
+	ViaImportImage    Via = "import-image"    // VM Import looks at its system and adds what EC2 needs
+	ViaImportSnapshot Via = "import-snapshot" // VM Import makes a snapshot of it, as it is
+)
+
+// Imports reports whether it is one through VM Import, which reads disks from S3.
+func (v Via) Imports() bool { return v == ViaImportImage || v == ViaImportSnapshot }
 
 // Export is a disk format that a release is also written in.
 type Export struct {

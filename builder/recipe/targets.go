@@ -60,6 +60,11 @@ func (r *reading) infrastructure(source *infrastructure) {
 type publish struct {
 	Driver text `yaml:"driver,required" example:"ec2"`
 	Region text `yaml:"region"`
+	Via    text `yaml:"via"`
+}
+
+func publishWays() []string {
+	return []string{string(ViaEBSDirect), string(ViaImportImage), string(ViaImportSnapshot)}
 }
 
 // publish reads to where the image is published, after infrastructure is known.
@@ -67,7 +72,7 @@ func (r *reading) publish(source *publish) {
 	if source == nil || source.Driver.Node == nil {
 		return
 	}
-	p := &Publish{Driver: r.oneOf(source.Driver, "driver to publish to", driverEC2), Region: source.Region.Value}
+	p := &Publish{Driver: r.oneOf(source.Driver, "driver to publish to", driverEC2), Region: source.Region.Value, Via: Via(r.oneOf(source.Via, "via", publishWays()...))}
 	if built := r.recipe.Infrastructure.Driver; built != driverLocal && p.Driver == driverEC2 {
 		r.bad(source.Driver.Node, "leave publish out, or build with driver local", "an image that is built by driver %s is not published to %s", built, p.Driver)
 	}

@@ -41,13 +41,17 @@ func why(old, now *Recipe) []string {
 
 // published says to where a recipe's image is published.
 func published(r *Recipe) string {
-	switch {
-	case r.Publish == nil:
+	if r.Publish == nil {
 		return "nowhere"
-	case r.Publish.Region == "":
-		return "to " + r.Publish.Driver
 	}
-	return "to " + r.Publish.Driver + " in " + r.Publish.Region
+	place := "to " + r.Publish.Driver
+	if r.Publish.Region != "" {
+		place += " in " + r.Publish.Region
+	}
+	if r.Publish.Via.Imports() {
+		place += " via " + string(r.Publish.Via)
+	}
+	return place
 }
 
 // whyUses compares two lists of components, or of tests.

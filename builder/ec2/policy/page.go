@@ -85,8 +85,8 @@ const sayBuild = `It launches instances, sends them commands, and makes images o
 const sayPublish = `It writes disks that were built locally into snapshots and makes images of them, without an instance. Images are tested on EC2 with the
 policy above.`
 
-const sayImports = `For parents that are [disks in S3](aws.md#disks-in-s3). Give it beside the first policy, and only where it is used: VM Import does not tag
-what it makes, so that this policy has to tag images and snapshots that are there already and carry no tag of ingot. VM Import itself needs
+const sayImports = `For parents that are [disks in S3](aws.md#disks-in-s3), and for recipes that say how they are [published](publish.md#vm-import) with
+` + "`via: import-image` or `via: import-snapshot`" + `. Give it beside the others, and only where it is used: VM Import does not tag what it makes, so that this policy has to tag images and snapshots that are there already and carry no tag of ingot. VM Import itself needs
 the role vmimport with access to the bucket. Where disks lie in other buckets than ingot's own, add those to ` + "`Objects` and `ListBucket`" + `.`
 
 const sayInstances = `What the Systems Manager agent needs, and no more: files and results travel through addresses of S3 that the daemon signs, so that

@@ -9,8 +9,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
 	"github.com/aws/aws-sdk-go-v2/service/ebs/types"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
 const (
@@ -60,6 +63,13 @@ func NewBlocks(cfg aws.Config, workers int) *ebs.Client {
 			})
 		})
 	})
+}
+
+// NewBucket returns the bucket of that name as VM Import and the daemon use it.
+func NewBucket(cfg aws.Config, name, prefix, role string) Bucket {
+	path := cfg.BaseEndpoint != nil // a store that is not S3 knows no bucket by host name
+	objects := s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = path })
+	return Bucket{Imports: ec2.NewFromConfig(cfg), Uploads: transfermanager.New(objects), Objects: objects, Name: name, Prefix: prefix, Role: role}
 }
 
 // passing are refusals of a block that a repeat overcomes: the block took too long

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/seed-6db18919/ingot/builder"
 )
@@ -29,14 +30,20 @@ type Imports interface {
 	ImportSnapshot(context.Context, *ec2.ImportSnapshotInput, ...func(*ec2.Options)) (*ec2.ImportSnapshotOutput, error)
 }
 
-// Objects writes large objects in parts; *transfermanager.Client has it.
-type Objects interface {
+// Uploads writes large objects in parts; *transfermanager.Client has it.
+type Uploads interface {
 	UploadObject(context.Context, *transfermanager.UploadObjectInput, ...func(*transfermanager.Options)) (*transfermanager.UploadObjectOutput, error)
+}
+
+// Objects removes what was uploaded; *s3.Client has it.
+type Objects interface {
+	DeleteObject(context.Context, *s3.DeleteObjectInput, ...func(*s3.Options)) (*s3.DeleteObjectOutput, error)
 }
 
 var (
 	_ Imports = (*ec2.Client)(nil)
-	_ Objects = (*transfermanager.Client)(nil)
+	_ Uploads = (*transfermanager.Client)(nil)
+	_ Objects = (*s3.Client)(nil)
 )
 
 // Source is a disk file in S3.
@@ -60,15 +67,22 @@ type Import struct {
 	AsItIs bool
 	// Role is that of VM Import in the account; empty: vmimport.
 	Role string
+
+	// Stage puts the disk where Source says. It is called before an import begins, and
+	// not when an earlier one is taken up; nil: it lies there.
+	Stage func(ctx context.Context) error
+	// Task are the tags of the import; nil: the image's. Whoever may ask for the same
+	// import has to have the same ones.
+	Task map[string]string
 }
 
 // Stage puts a disk file where an import finds it.
-func Stage(ctx context.Context, objects Objects, path string, to Source) error {
+func Stage(ctx context.Context, uploads Uploads, path string, to Source) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	_, err = objects.UploadObject(ctx, &transfermanager.UploadObjectInput{Bucket: aws.String(to.Bucket), Key: aws.String(to.Key), Body: f})
+	_, err = uploads.UploadObject(ctx, &transfermanager.UploadObjectInput{Bucket: aws.String(to.Bucket), Key: aws.String(to.Key), Body: f})
 	return errors.Join(failed(err, "the disk could not be put into the bucket %s", to.Bucket), f.Close())
 }
 
@@ -92,6 +106,10 @@ func Convert(ctx context.Context, api Imports, i Import) (AMI, error) {
 		c.Image.Tags = map[string]string{}
 	}
 	c.Image.Tags[importTag] = c.token()
+	if c.Task = maps.Clone(i.Task); c.Task == nil {
+		c.Task = c.Image.Tags
+	}
+	c.Task[importTag] = c.token()
 	ami, err := c.convert(ctx)
 	return ami, importFailed(err, i.Source)
 }
@@ -154,7 +172,7 @@ func (c *conversion) clientToken(spent int) *string {
 const importTag = "ingot:import"
 
 func (c *conversion) tags(kind types.ResourceType) []types.TagSpecification {
-	return []types.TagSpecification{{ResourceType: kind, Tags: tagList(c.Image.Tags)}}
+	return []types.TagSpecification{{ResourceType: kind, Tags: tagList(c.Task)}}
 }
 
 // ours says that a task was begun by the same call.
@@ -166,6 +184,13 @@ func (c *conversion) ours(tags []types.Tag) bool {
 
 // throughSnapshot has the disk made a snapshot and registers that.
 func (c *conversion) throughSnapshot(ctx context.Context) (AMI, error) {
+	r := &registering{Image: c.Image, images: c.api}
+	if found, err := r.find(ctx); err != nil || found != nil {
+		if err != nil {
+			return AMI{}, err
+		}
+		return r.known(ctx, *found, true) // made in another way, of the same disk
+	}
 	id, err := c.snapshotTask(ctx)
 	if err != nil {
 		return AMI{}, err
@@ -212,6 +237,9 @@ func (c *conversion) snapshotTask(ctx context.Context) (string, error) {
 			}
 			spent++
 		}
+	}
+	if err := c.stage(ctx); err != nil {
+		return "", err
 	}
 	out, err := c.api.ImportSnapshot(ctx, &ec2.ImportSnapshotInput{
 		ClientToken: c.clientToken(spent), Description: aws.String(c.Image.Name), RoleName: c.role(),
@@ -274,6 +302,9 @@ func (c *conversion) imageTask(ctx context.Context) (string, error) {
 			spent++
 		}
 	}
+	if err := c.stage(ctx); err != nil {
+		return "", err
+	}
 	out, err := c.api.ImportImage(ctx, &ec2.ImportImageInput{
 		ClientToken: c.clientToken(spent), Description: aws.String(c.Image.Name), RoleName: c.role(),
 		DiskContainers:    []types.ImageDiskContainer{{Format: aws.String(strings.ToUpper(c.Format)), UserBucket: c.bucket()}},
@@ -283,6 +314,13 @@ func (c *conversion) imageTask(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return aws.ToString(out.ImportTaskId), nil
+}
+
+func (c *conversion) stage(ctx context.Context) error {
+	if c.Stage == nil {
+		return nil
+	}
+	return c.Stage(ctx)
 }
 
 // going says whether a task may still become something: it has not failed, and what it

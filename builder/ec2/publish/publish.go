@@ -11,7 +11,8 @@
 //	image, err := publish.Register(ctx, compute, publish.Image{Name: name, Snapshot: snapshot.ID, Tags: tags})
 //
 // Publisher does all of that for the pipeline. Convert is the other way, through VM
-// Import, for disks in formats that need it.
+// Import: for disks in formats that need it, for systems that lack what EC2 needs, and
+// for where the EBS direct APIs are out of reach.
 //
 // Everything carries the tags of the caller from the call on that makes it, so that
 // nothing is ever without an owner. What nobody finishes is the caller's to remove;

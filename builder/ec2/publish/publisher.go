@@ -5,12 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/ec2/publish/chain"
+	"github.com/seed-6db18919/ingot/builder/local/disk"
 	"github.com/seed-6db18919/ingot/builder/local/store"
+	"github.com/seed-6db18919/ingot/builder/recipe"
 )
 
 // driver is what images that were published are images of.
@@ -36,6 +43,17 @@ type Publisher struct {
 	Dir     string            // what is remembered of uploads to this account and region
 	Tags    map[string]string // of everything that is made
 	Workers int               // blocks in flight; 0: 32
+	Bucket  Bucket            // for VM Import
+}
+
+// Bucket is where disks lie for VM Import. The zero value has none.
+type Bucket struct {
+	Imports Imports
+	Uploads Uploads
+	Objects Objects
+	Name    string
+	Prefix  string // of all keys
+	Role    string // of VM Import; empty: vmimport
 }
 
 // Publish is builder.Publisher's. The image of the same making of a disk is registered
@@ -53,15 +71,11 @@ func (p *Publisher) Publish(ctx context.Context, spec builder.PublishSpec, log f
 	maps.Copy(tags, map[string]string{
 		TagKey: img.Key, tagBuild: spec.Build, tagRecipe: spec.Recipe, tagVersion: spec.Version, tagDigest: img.Digest,
 	})
-	snapshot, err := p.upload(ctx, spec, tags, log)
-	if err != nil {
-		return builder.Image{}, err
-	}
-	ami, err := Register(ctx, p.Images, Image{
+	image := Image{
 		Name:        ImageName(spec.Recipe, strings.TrimPrefix(img.Digest, "sha256:")),
-		Description: fmt.Sprintf("%.100s, built by ingot", spec.Recipe),
-		Snapshot:    snapshot.ID, SizeGiB: snapshot.SizeGiB, Tags: tags, Progress: log,
-	})
+		Description: fmt.Sprintf("%.100s, built by ingot", spec.Recipe), Tags: tags, Progress: log,
+	}
+	ami, err := p.make(ctx, spec, image, log)
 	if err != nil {
 		return builder.Image{}, err
 	}
@@ -75,6 +89,97 @@ func (p *Publisher) Publish(ctx context.Context, spec builder.PublishSpec, log f
 	return img, nil
 }
 
+// make makes the AMI in the way that the recipe asks for.
+func (p *Publisher) make(ctx context.Context, spec builder.PublishSpec, image Image, log func(string)) (AMI, error) {
+	if spec.Via.Imports() {
+		return p.convert(ctx, spec, image, log)
+	}
+	snapshot, err := p.upload(ctx, spec, image.Tags, log)
+	if err != nil {
+		return AMI{}, err
+	}
+	image.Snapshot, image.SizeGiB = snapshot.ID, snapshot.SizeGiB
+	return Register(ctx, p.Images, image)
+}
+
+// convert makes it by VM Import. The disk lies in the bucket for as long as it is read;
+// one that VM Import has given up goes with the bucket's rule.
+func (p *Publisher) convert(ctx context.Context, spec builder.PublishSpec, image Image, log func(string)) (AMI, error) {
+	b := p.Bucket
+	if b.Name == "" {
+		return AMI{}, &builder.Error{Reason: "VM Import reads disks from a bucket, and this ingot has none", Hint: "the operator can configure aws.bucket, or the recipe leave out publish.via"}
+	}
+	from := Source{Bucket: b.Name, Key: b.Prefix + "publish/" + strings.TrimPrefix(spec.Image.Digest, "sha256:") + ".vmdk", Format: string(disk.VMDK)}
+	task := maps.Clone(p.Tags)
+	if task == nil {
+		task = map[string]string{}
+	}
+	task[TagKey] = spec.Image.Key
+	if image.Tags["Name"] == "" {
+		image.Tags["Name"] = image.Name // VM Import gives images names of its own
+	}
+	ami, err := Convert(ctx, b.Imports, Import{
+		Source: from, Image: image, Task: task, AsItIs: spec.Via == recipe.ViaImportSnapshot, Role: b.Role,
+		Stage: func(ctx context.Context) error {
+			log("the disk is put into the bucket " + b.Name)
+			return p.stage(ctx, spec.Image.Ref, from)
+		},
+	})
+	if err != nil || ami.Reused {
+		return ami, err
+	}
+	if _, err := b.Objects.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: aws.String(from.Bucket), Key: aws.String(from.Key)}); err != nil {
+		log(fmt.Sprintf("s3://%s/%s is not needed any more and could not be removed: %v", from.Bucket, from.Key, failed(err, "the bucket refuses")))
+	}
+	return ami, nil
+}
+
+// stage writes the disk into the bucket in a form that VM Import takes.
+func (p *Publisher) stage(ctx context.Context, path string, to Source) (err error) {
+	lease, err := store.LeaseFile(path)
+	if err != nil {
+		return failed(err, "the image's disk is not there any more")
+	}
+	defer func() { err = errors.Join(err, lease.Release()) }()
+	if err := os.MkdirAll(p.Dir, 0o700); err != nil {
+		return err
+	}
+	if err := p.sweepStages(); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp(p.Dir, stagePrefix)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	file := filepath.Join(dir, "disk")
+	if err := disk.Convert(ctx, path, disk.QCOW2, file, disk.VMDK); err != nil {
+		return err
+	}
+	return Stage(ctx, p.Bucket.Uploads, file, to)
+}
+
+const (
+	stagePrefix = "stage-"
+	stageAge    = 24 * time.Hour // after which no process is writing there any more
+)
+
+// sweepStages removes what a process left that was killed while it staged.
+func (p *Publisher) sweepStages() error {
+	left, err := filepath.Glob(filepath.Join(p.Dir, stagePrefix+"*"))
+	if err != nil {
+		return err
+	}
+	for _, dir := range left {
+		if info, err := os.Stat(dir); err == nil && time.Since(info.ModTime()) > stageAge {
+			if err := os.RemoveAll(dir); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 func (p *Publisher) upload(ctx context.Context, spec builder.PublishSpec, tags map[string]string, log func(string)) (_ Snapshot, err error) {
 	// An upload takes minutes, in which the disk must not be pruned.
 	lease, err := store.LeaseFile(spec.Image.Ref)
@@ -82,11 +187,11 @@ func (p *Publisher) upload(ctx context.Context, spec builder.PublishSpec, tags m
 		return Snapshot{}, failed(err, "the image's disk is not there any more")
 	}
 	defer func() { err = errors.Join(err, lease.Release()) }()
-	disk, err := chain.Open(ctx, spec.Image.Ref)
+	blocks, err := chain.Open(ctx, spec.Image.Ref)
 	if err != nil {
 		return Snapshot{}, failed(err, "the image's disk could not be read")
 	}
-	defer func() { err = errors.Join(err, disk.Close()) }()
+	defer func() { err = errors.Join(err, blocks.Close()) }()
 	o := Options{
 		Key: spec.Image.Digest, Dir: p.Dir, Lineage: "recipe " + spec.Recipe,
 		Description: fmt.Sprintf("%.100s, built by ingot", spec.Recipe), Tags: tags, Snapshots: p.Images, Workers: p.Workers,
@@ -95,7 +200,7 @@ func (p *Publisher) upload(ctx context.Context, spec builder.PublishSpec, tags m
 	if spec.Parent != nil {
 		o.Parents = []string{spec.Parent.Digest}
 	}
-	s, err := Upload(ctx, p.Blocks, disk, o)
+	s, err := Upload(ctx, p.Blocks, blocks, o)
 	switch {
 	case err != nil:
 	case s.Reused:

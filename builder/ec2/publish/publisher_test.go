@@ -3,7 +3,9 @@ package publish_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,13 +13,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/seed-6db18919/ingot/builder"
 	driver "github.com/seed-6db18919/ingot/builder/ec2"
 	"github.com/seed-6db18919/ingot/builder/ec2/publish"
 	"github.com/seed-6db18919/ingot/builder/ec2/publish/publishtest"
 	"github.com/seed-6db18919/ingot/builder/local/store"
+	"github.com/seed-6db18919/ingot/builder/recipe"
 )
 
 // With the driver's Boot it is what the pipeline wants.
@@ -118,5 +124,112 @@ func TestPublishedDiskIsNotPruned(t *testing.T) {
 	}
 	if _, err := p.Publish(t.Context(), builder.PublishSpec{Build: "2", Recipe: "web", Image: img}, func(string) {}); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("published without a disk: %v", err)
+	}
+}
+
+// shelf is a bucket: what was put there last, and what was taken away.
+type shelf struct {
+	path, key string
+	puts      int
+	removed   []string
+	refuse    error
+}
+
+func (s *shelf) UploadObject(_ context.Context, in *transfermanager.UploadObjectInput, _ ...func(*transfermanager.Options)) (*transfermanager.UploadObjectOutput, error) {
+	content, err := io.ReadAll(in.Body)
+	if err != nil {
+		return nil, err
+	}
+	s.key = aws.ToString(in.Bucket) + "/" + aws.ToString(in.Key)
+	s.puts++
+	return &transfermanager.UploadObjectOutput{}, os.WriteFile(s.path, content, 0o600)
+}
+
+func (s *shelf) DeleteObject(_ context.Context, in *s3.DeleteObjectInput, _ ...func(*s3.Options)) (*s3.DeleteObjectOutput, error) {
+	s.removed = append(s.removed, aws.ToString(in.Bucket)+"/"+aws.ToString(in.Key))
+	return &s3.DeleteObjectOutput{}, s.refuse
+}
+
+// TestPublishByImport goes the other way: the disk lies in the bucket, whole, when VM
+// Import is asked for it, and does not when the AMI is there.
+func TestPublishByImport(t *testing.T) {
+	const digest = "0123456789abcdef0"
+	for via, want := range map[recipe.Via][]string{
+		recipe.ViaImportImage:    {"ImportImage"},
+		recipe.ViaImportSnapshot: {"ImportSnapshot", "RegisterImage"},
+	} {
+		t.Run(string(via), func(t *testing.T) {
+			i := newImporting(t, "completed|100|")
+			s := &shelf{path: filepath.Join(t.TempDir(), "disk.vmdk")}
+			client := i.client()
+			p := &publish.Publisher{
+				Images: client, Dir: t.TempDir(), Tags: map[string]string{"ingot:managed": "true", "ingot:owner": "me"},
+				Bucket: publish.Bucket{Imports: client, Uploads: s, Objects: s, Name: "disks", Prefix: "ingot/", Role: "vmimport-of-ours"},
+			}
+			left := filepath.Join(p.Dir, "stage-left")
+			if err := errors.Join(os.Mkdir(left, 0o700), os.Chtimes(left, time.Time{}, time.Now().Add(-48*time.Hour))); err != nil {
+				t.Fatal(err)
+			}
+			path := someDisk(t)
+			do := func(build string) (builder.Image, error) {
+				return p.Publish(t.Context(), builder.PublishSpec{
+					Build: build, Recipe: "web", Version: "1.2.3", Via: via, Tags: map[string]string{"team": "web"},
+					Image: builder.Image{ID: "img-1", Key: "the key", Driver: "local", Ref: path, Digest: "sha256:" + digest},
+				}, func(line string) { t.Log(line) })
+			}
+			img, err := do("b-1")
+			if err != nil || img.ID != "ami-1" || img.Driver != "ec2" || img.Digest != "sha256:"+digest {
+				t.Fatalf("published as %+v, %v", img, err)
+			}
+			key := "disks/ingot/publish/" + digest + ".vmdk"
+			if s.key != key || s.puts != 1 || len(s.removed) != 1 || s.removed[0] != key {
+				t.Errorf("%d times put to %s, removed %v", s.puts, s.key, s.removed)
+			}
+			qemu(t, "qemu-img", "compare", "-f", "qcow2", "-F", "vmdk", path, s.path)
+
+			if again, err := do("b-2"); err != nil || again.ID != img.ID || s.puts != 1 || i.imported != 1 {
+				t.Errorf("again: %+v, %v, after %d uploads and %d imports", again, err, s.puts, i.imported)
+			}
+			calls := map[string]url.Values{}
+			for _, form := range i.forms {
+				calls[form.Get("Action")] = form
+			}
+			for _, call := range want {
+				if calls[call] == nil {
+					t.Errorf("%s was not called", call)
+				}
+			}
+			begun := calls[want[0]]
+			for field, value := range map[string]string{"RoleName": "vmimport-of-ours", "TagSpecification.1.Tag.3.Key": "ingot:managed"} {
+				if begun.Get(field) != value {
+					t.Errorf("%s of the import is %q, want %q in %v", field, begun.Get(field), value, begun)
+				}
+			}
+			// Another build of the same image asks for the same import.
+			if text := begun.Encode(); strings.Contains(text, "b-1") || strings.Contains(text, "team") {
+				t.Errorf("the import knows its build: %s", text)
+			}
+			if text := calls["CreateTags"].Encode(); !strings.Contains(text, "b-1") || !strings.Contains(text, "team") {
+				t.Errorf("what came of it is tagged with %s", text)
+			}
+			if left, err := filepath.Glob(filepath.Join(p.Dir, "stage-*")); err != nil || len(left) > 0 {
+				t.Errorf("left behind: %v, %v", left, err)
+			}
+			if err := errors.Join(i.wrong...); err != nil {
+				t.Errorf("on the wire: %v", err)
+			}
+		})
+	}
+}
+
+func TestPublishByImportWithoutABucket(t *testing.T) {
+	i := newImporting(t, "completed|100|")
+	p := &publish.Publisher{Images: i.client(), Dir: t.TempDir()}
+	_, err := p.Publish(t.Context(), builder.PublishSpec{
+		Build: "b-1", Recipe: "web", Via: recipe.ViaImportImage, Image: builder.Image{Key: "key", Ref: "disk.qcow2", Digest: "sha256:0123456789abcdef0"},
+	}, func(string) {})
+	e, ok := errors.AsType[*builder.Error](err)
+	if !ok || e.Fault != builder.Internal || !strings.Contains(e.Reason, "bucket") || !strings.Contains(e.Hint, "aws.bucket") || len(i.forms) > 0 {
+		t.Errorf("%#v after %d calls", err, len(i.forms))
 	}
 }

@@ -199,7 +199,7 @@ func literally(name string) string {
 // ours tells by the snapshot, or by the tag that names the build key.
 func (r *registering) ours(image types.Image) bool {
 	for _, d := range image.BlockDeviceMappings {
-		if d.Ebs != nil && aws.ToString(d.Ebs.SnapshotId) == r.Snapshot {
+		if d.Ebs != nil && r.Snapshot != "" && aws.ToString(d.Ebs.SnapshotId) == r.Snapshot {
 			return true
 		}
 	}
