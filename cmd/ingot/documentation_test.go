@@ -2,12 +2,15 @@ package main
 
 import (
 	"encoding/json"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/seed-6db18919/ingot/builder/recipe"
 )
 
 // rowOf is the line of a page that begins with a cell, up to a word's end.
@@ -78,6 +81,21 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 	for _, key := range keys {
 		if !strings.Contains(page, "`"+key+"`") {
 			t.Errorf("docs/configuration.md does not tell of %s", key)
+		}
+	}
+}
+
+// TestEveryKeyOfRecipesIsDocumented: docs/recipes.md tells of every key.
+func TestEveryKeyOfRecipesIsDocumented(t *testing.T) {
+	page := string(readFile(t, "../../docs/recipes.md"))
+	keys := recipe.Format().Keys
+	if _, there := keys["blockDeviceMappings.ebs.iops"]; !there {
+		t.Fatalf("found the keys %v", keys)
+	}
+	for key := range keys {
+		word := key[strings.LastIndex(key, ".")+1:]
+		if told := regexp.MustCompile(`(^|[^A-Za-z])` + word + "(`|:)"); !told.MatchString(page) {
+			t.Errorf("docs/recipes.md does not tell of %s", key)
 		}
 	}
 }
