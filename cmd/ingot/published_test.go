@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/buildertest"
+	"github.com/seed-6db18919/ingot/builder/component"
 	"github.com/seed-6db18919/ingot/builder/ec2"
 	"github.com/seed-6db18919/ingot/builder/recipe"
 	"github.com/seed-6db18919/ingot/internal/githubfake"
@@ -96,6 +97,34 @@ func TestPublishedImageIsTold(t *testing.T) {
 	}
 	if len(images) != 1 || images[0].Published != ami || !strings.HasPrefix(images[0].Name, "web/") {
 		t.Errorf("images %+v", images)
+	}
+}
+
+// TestWhatFailsItsTestsIsNoRelease: of the release branch too, the image counts as one
+// only when it has passed, though it is made and published; with its tests it is.
+func TestWhatFailsItsTestsIsNoRelease(t *testing.T) {
+	w := newWorld(t)
+	w.cloud = newCloud(t, register{w.driver})
+	w.must(w.repo.copy())
+	w.must(w.repo.replace("recipes/web/recipe.yaml", "parentImage: debian-12", "publish: {driver: ec2}\nparentImage: debian-12"))
+	w.driver.Fail["http test"] = component.Failure{Path: "recipes/web/tests/http.yaml", Phase: "test", Step: "Answers", Action: "ExecuteBash", Message: "exit status 7"}
+	bad := w.commit("Add images")
+	w.start()
+	s := w.status(bad, "ingot/web", isState("failure"))
+	releases, err := w.daemon.parts.ledger.Releases(t.Context(), "web", 10)
+	w.must(err)
+	images, err := w.daemon.parts.ledger.Images(t.Context(), ledger.ImageFilter{Recipe: "web"})
+	w.must(err)
+	if len(releases) != 0 || len(images) != 1 || images[0].Published == "" || images[0].Name != "" {
+		t.Errorf("status %q, releases %+v, images %+v", s.Description, releases, images)
+	}
+
+	t.Log("without that test it is one")
+	w.must(w.repo.replace("recipes/web/recipe.yaml", "  - component: ./tests/http.yaml\n", ""))
+	good := w.commit("Drop the test")
+	w.status(good, "ingot/web", isState("success"))
+	if releases, err = w.daemon.parts.ledger.Releases(t.Context(), "web", 10); err != nil || len(releases) != 1 || releases[0].Image.ID != images[0].ID {
+		t.Errorf("releases %+v, %v; want %s", releases, err, images[0].ID)
 	}
 }
 
