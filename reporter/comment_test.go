@@ -31,6 +31,7 @@ func TestCommentGolden(t *testing.T) {
 	hostile := hostileBuild("@octocat `x` ``` </details> <script>alert(1)</script> | a | #12 acme/x#3 GH-4 https://evil.example www.evil.example ![i](http://e/x.png) :tada:\n# head\n\u202egnp.exe \x1b[31mred\x1b[0m")
 	tests := map[string]PullRequestView{
 		"comment-estimate.md": view(onEC2(), published(), running()),
+		"comment-not-kept.md": view(notKept()),
 		"comment-mixed.md":    view(succeeded(), failed(), invalidDocument(), running()),
 		"comment-scan.md":     view(scanned()),
 		"comment-empty.md":    view(),

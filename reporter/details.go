@@ -91,6 +91,9 @@ func writeFailure(out *strings.Builder, f Failure, limit budget) {
 	if f.Kept != nil {
 		out.WriteString(f.Kept.Text() + ":\n\n" + fence(Line(f.Kept.Exec, 1000)) + "\n")
 	}
+	if f.NotKept != "" {
+		out.WriteString(prose(f.NotKept, 600) + "\n\n")
+	}
 	if replay := Line(f.Replay, 1000); replay != "" {
 		out.WriteString("The same on your machine:\n\n" + fence(replay) + "\n")
 	}

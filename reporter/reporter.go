@@ -173,6 +173,10 @@ type Failure struct {
 	Output string `json:"output"` // the last lines of the log of the failing step
 	Replay string `json:"replay"` // the command that does the same locally
 	Kept   *Kept  `json:"kept,omitempty"`
+
+	// NotKept says why there is no such instance, in a sentence, where the recipe asks
+	// for one.
+	NotKept string `json:"notKept,omitempty"`
 }
 
 // Kept is the instance on which a build failed, as long as people can look into it.

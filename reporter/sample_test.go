@@ -76,6 +76,13 @@ func failed() Build {
 	return b
 }
 
+// notKept is a failure of which no instance is there any more.
+func notKept() Build {
+	b := failed()
+	b.Failure.Kept, b.Failure.NotKept = nil, "The instance is not kept any more: build 43 of the same recipe failed after it."
+	return b
+}
+
 func invalidDocument() Build {
 	return Build{
 		ID: 43, Repository: "golden-images", Commit: "3f9a1c2b4d5e6f708192a3b4c5d6e7f8091a2b3c", Recipe: "recipes/cache/recipe.yaml",
@@ -116,7 +123,7 @@ func hostileBuild(text string) Build {
 		Tests:         []Test{{Name: text, State: "failed", Message: text, Scan: &Scan{Profile: text, Score: 1, Failed: []Rule{{text, text, text}}}}},
 		PreviousTests: []Test{{Name: text, Scan: &Scan{Profile: text, Score: 2}}},
 		Image:         made, PreviousImage: image(text, 2, Package{"x", text, text}, Package{text, "1", text}),
-		Failure: &Failure{Stage: text, Name: text, Step: text, Reason: text, Hint: text, Output: text, Replay: text, Kept: &Kept{Exec: text}},
+		Failure: &Failure{Stage: text, Name: text, Step: text, Reason: text, Hint: text, Output: text, Replay: text, Kept: &Kept{Exec: text}, NotKept: text},
 		Started: noon, Finished: noon,
 	}
 }

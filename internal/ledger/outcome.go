@@ -88,6 +88,40 @@ func failed(err error) Outcome {
 	return o
 }
 
+// NotKept has an ended build tell why its instance is kept no longer. A build that tells
+// of none, or is not there, is left alone.
+func (l *Ledger) NotKept(ctx context.Context, build int64, why string) error {
+	err := l.db.inTx(ctx, func(t tx) error {
+		text, found, err := one(ctx, t, value[string], "SELECT failure FROM builds WHERE id = $1", build)
+		if err != nil || !found {
+			return err
+		}
+		failure, err := fromJSON[reporter.Failure](text)
+		if err != nil || failure == nil || failure.Kept == nil {
+			return err
+		}
+		failure.Kept, failure.NotKept = nil, why
+		if text, err = toJSON(failure); err != nil {
+			return err
+		}
+		if _, err := t.exec(ctx, "UPDATE builds SET failure = $2 WHERE id = $1", build, text); err != nil {
+			return err
+		}
+		var s Source
+		err = t.row(ctx, "SELECT repository, code_host, commit_id, pull_request FROM builds WHERE id = $1", build).
+			Scan(&s.Repository, &s.CodeHost, &s.Commit, &s.PullRequest)
+		if err != nil {
+			return err
+		}
+		return oweComment(ctx, t, s, true)
+	})
+	if err != nil {
+		return fmt.Errorf("build %d is not kept: %w", build, err)
+	}
+	l.changes.tell(build)
+	return nil
+}
+
 // panicked is the error of a function that was given to us and panicked.
 func panicked(what string, value any, stack []byte) error {
 	return fmt.Errorf("%s panicked: %v\n%s", what, value, stack)

@@ -264,3 +264,41 @@ func TestPullRequestWithoutBuildsGetsNoComment(t *testing.T) {
 		}
 	})
 }
+
+// TestKeptNoMoreIsTold has an ended build say that its instance is gone, once it said
+// that there is one, and the comment of its pull request told again.
+func TestKeptNoMoreIsTold(t *testing.T) {
+	ledgertest.Each(t, func(t *testing.T, open func(...func(*ledger.Options)) *ledger.Ledger) {
+		l := open()
+		h := &codeHost{l: l}
+		until := time.Now().Add(time.Hour).UTC()
+		start(t, l, ledger.Workers{Report: h.report, Build: func(_ context.Context, b reporter.Build) (ledger.Outcome, error) {
+			o := ledger.Outcome{State: reporter.Failed, Failure: &reporter.Failure{Reason: "exit status 1"}}
+			if b.Recipe == "kept" {
+				o.Failure.Kept = &reporter.Kept{Until: until, Exec: "ingot exec 1 -- COMMAND"}
+			}
+			return o, nil
+		}})
+		ids := accept(t, l, ledger.Acceptance{Source: pullRequest(1), Builds: []ledger.NewBuild{building("kept"), building("other")}})
+		for _, id := range ids {
+			final(t, l, id)
+		}
+		eventually(t, "the failures are told", func() bool { return reportsWaiting(t, l) == 0 })
+		before, _ := h.seen()
+		for _, id := range append(ids, 999) {
+			if err := l.NotKept(t.Context(), id, "gone"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if f := get(t, l, ids[0]).Failure; f == nil || f.Kept != nil || f.NotKept != "gone" || f.Reason != "exit status 1" {
+			t.Errorf("its failure is %+v", f)
+		}
+		if f := get(t, l, ids[1]).Failure; f == nil || f.NotKept != "" {
+			t.Errorf("that of the other build is %+v", f)
+		}
+		eventually(t, "it is told", func() bool { return reportsWaiting(t, l) == 0 })
+		if told, _ := h.seen(); !slices.Equal(told[len(before):], []string{`comment 7 id="c1"`}) {
+			t.Errorf("told %q after %q", told[len(before):], before)
+		}
+	})
+}

@@ -155,7 +155,7 @@ func hostileBuild(text string) reporter.Build {
 		PreviousTests: []reporter.Test{{Name: text, Scan: &reporter.Scan{Profile: text}}},
 		Image:         &reporter.Image{ID: "img-1", Name: text, Published: text, Repository: text, Recipe: text, Version: text, Driver: text, Ref: text, OS: text, Packages: []reporter.Package{{Name: text, Version: text, Architecture: text}}},
 		PreviousImage: &reporter.Image{Packages: []reporter.Package{{Name: "x" + text, Version: text}}},
-		Failure:       &reporter.Failure{Stage: text, Name: text, Step: text, Reason: text, Hint: text, Output: text, Replay: text, Kept: &reporter.Kept{Exec: text}},
+		Failure:       &reporter.Failure{Stage: text, Name: text, Step: text, Reason: text, Hint: text, Output: text, Replay: text, Kept: &reporter.Kept{Exec: text}, NotKept: text},
 		Started:       noon, Created: noon,
 	}
 }

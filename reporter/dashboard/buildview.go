@@ -50,6 +50,7 @@ func (v *buildView) template() (string, string) {
 type failureView struct {
 	Where, Step, Reason, Hint, Output, Replay string
 	Kept, Exec                                string // what is kept, and the command that looks into it
+	NotKept                                   string // why nothing is
 	Ours                                      bool
 }
 
@@ -180,6 +181,7 @@ func failureOf(b reporter.Build) *failureView {
 		Replay: reporter.Line(f.Replay, 1000),
 		Ours:   b.State == reporter.Errored,
 	}
+	v.NotKept = reporter.Line(f.NotKept, 600)
 	if f.Kept != nil {
 		v.Kept, v.Exec = f.Kept.Text(), reporter.Line(f.Kept.Exec, 1000)
 	}

@@ -203,3 +203,13 @@ func (s *breakingSource) Log(ctx context.Context, build, after int64, _ int) ([]
 	}
 	return s.memorySource.Log(ctx, build, after, 1)
 }
+
+func TestPageSaysWhyNothingIsKept(t *testing.T) {
+	source := sampleSource()
+	b := source.builds[40]
+	b.Failure.Kept, b.Failure.NotKept = nil, "The instance is not kept: it is <b>gone</b>."
+	code, body := get(t, Handler(Config{Source: source}), "/builds/40")
+	if code != 200 || !strings.Contains(body, "The instance is not kept: it is &lt;b&gt;gone&lt;/b&gt;.") || strings.Contains(body, "ingot exec") {
+		t.Errorf("%d %s", code, body)
+	}
+}

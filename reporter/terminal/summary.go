@@ -192,6 +192,9 @@ func (p *page) failure(f reporter.Failure) {
 	if f.Kept != nil {
 		p.line(span{dim, "  " + f.Kept.Text() + " "}, span{normal, reporter.Line(f.Kept.Exec, 1000)})
 	}
+	if f.NotKept != "" {
+		p.line(span{dim, "  " + reporter.Line(f.NotKept, 600)})
+	}
 	if f.Replay != "" {
 		p.line(span{dim, "  The same again: "}, span{normal, reporter.Line(f.Replay, 1000)})
 	}

@@ -206,7 +206,7 @@ func FuzzNothingHostileReachesTheTerminal(f *testing.F) {
 		b.Image = &reporter.Image{ID: text, Name: name, Recipe: name, Version: text, OS: text}
 		b.Tests = []reporter.Test{{Name: name, State: text, Message: text, Scan: &reporter.Scan{Profile: text, Failed: []reporter.Rule{{ID: text, Severity: text, Title: text}}}}}
 		b.Findings = []reporter.Finding{{File: name, Message: text, Expected: text, Excerpt: text}}
-		b.Failure = &reporter.Failure{Stage: name, Name: name, Step: text, Reason: text, Hint: text, Output: text, Replay: text, Kept: &reporter.Kept{Exec: text}}
+		b.Failure = &reporter.Failure{Stage: name, Name: name, Step: text, Reason: text, Hint: text, Output: text, Replay: text, Kept: &reporter.Kept{Exec: text}, NotKept: text}
 		shown := plain.String() + Summary(b, Options{}) + BuildsTable([]reporter.Build{b}, noon, Options{}) + ImagesTable([]reporter.Image{*b.Image}, noon, Options{})
 		if bad := regexp.MustCompile("[\x00-\x09\x0b-\x1f\x7f\u0080-\u009f\u202a-\u202e]").FindString(shown); bad != "" {
 			t.Errorf("%q is shown", bad)
@@ -247,6 +247,7 @@ func failedSample() reporter.Build {
 func TestSummary(t *testing.T) {
 	errored := failedSample()
 	errored.State, errored.Findings = reporter.Errored, nil
+	errored.Failure.Kept, errored.Failure.NotKept = nil, "The instance is not kept: the operator has switched that off."
 	cancelled := reporter.Build{Recipe: "bastion", State: reporter.Cancelled}
 	scanned := sample()
 	scanned.Recipe = "hardened"
