@@ -13,7 +13,8 @@ import (
 // Kept is an instance that has stayed after its build, for people to look into.
 type Kept struct {
 	Build  string    `json:"build"`
-	Stage  Stage     `json:"stage"` // in which the build failed on it
+	Recipe string    `json:"recipe,omitempty"` // that failed: its next failure takes the place of this one
+	Stage  Stage     `json:"stage"`            // in which the build failed on it
 	Driver string    `json:"driver"`
 	Ref    string    `json:"ref"` // the driver's own name: a folder, an instance id
 	Since  time.Time `json:"since"`
@@ -35,10 +36,18 @@ type Keeper interface {
 	// Remove removes all that is kept of a build. The error is ErrNotKept when
 	// nothing was.
 	Remove(ctx context.Context, build string) error
+
+	// Displace removes one instance of which Kept told. The error is ErrInUse when a
+	// command runs on it, whoever runs it, and ErrNotKept when it is gone already.
+	Displace(ctx context.Context, kept Kept) error
 }
 
-// ErrNotKept says that no instance of a build is kept.
-var ErrNotKept = errors.New("no instance of that build is kept")
+var (
+	// ErrNotKept says that no instance of a build is kept.
+	ErrNotKept = errors.New("no instance of that build is kept")
+	// ErrInUse says that a kept instance cannot be removed, or used, now.
+	ErrInUse = errors.New("another command runs on the kept instance")
+)
 
 // RunCommand runs a program in dir on an instance, for drivers.
 func RunCommand(ctx context.Context, on Runner, dir string, command []string, emit func(component.Event)) (status int, err error) {

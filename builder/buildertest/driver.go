@@ -25,10 +25,11 @@ import (
 // Driver is a scripted builder.Driver. Its fields are set before it is used.
 type Driver struct {
 	Fail   map[string]component.Failure // by document name and first phase: "nginx build"
-	Broken map[string]error             // by call: resolve, launch, put, run, keep, inventory, clean, snapshot, retain, boot, login, exec
+	Broken map[string]error             // by call: resolve, launch, put, run, keep, inventory, clean, snapshot, retain, displace, boot, login, exec
 	Flaky  map[string][]error           // by call, as in Broken: how the next ones end
 	Until  map[string]<-chan struct{}   // by call, as in Broken: it ends when this is closed
 	Hang   string                       // document whose run ends only with its context
+	Busy   map[string]bool              // by build: a command runs on what is kept of it
 	Prints map[string]string            // standard output by document name and first phase; else one line
 
 	mu       sync.Mutex
@@ -229,6 +230,31 @@ func (d *Driver) Remove(_ context.Context, build string) error {
 		return builder.ErrNotKept
 	}
 	return nil
+}
+
+// Displace forgets one that was retained, unless it is busy.
+func (d *Driver) Displace(_ context.Context, kept builder.Kept) error {
+	if err := d.call("displace " + kept.Build); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	at := slices.IndexFunc(d.kept, func(k builder.Kept) bool { return k.Ref == kept.Ref })
+	switch {
+	case at < 0:
+		return builder.ErrNotKept
+	case d.Busy[kept.Build]:
+		return builder.ErrInUse
+	}
+	d.kept = slices.Delete(d.kept, at, at+1)
+	return nil
+}
+
+// Hold has an instance kept that another process kept.
+func (d *Driver) Hold(kept builder.Kept) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.kept = append(d.kept, kept)
 }
 
 // retain ends an instance as one that is kept.

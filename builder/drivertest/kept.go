@@ -32,7 +32,7 @@ func keepsGuest(f *fixture, guest builder.Guest) {
 	f.retain(guest.Retain, builder.StageTest)
 	f.close(guest.Close)
 	f.exec(1, "test\n", "", "sh", "-c", "cat /etc/made; exit 1")
-	f.remove()
+	f.displace()
 }
 
 // failing runs a job in which a step fails.
@@ -48,14 +48,15 @@ func (f *fixture) failing(on builder.Runner, job component.Job) {
 func (f *fixture) retain(retain func(context.Context, builder.Kept) (builder.Kept, error), stage builder.Stage) {
 	f.Helper()
 	now := time.Now()
-	want := builder.Kept{Build: f.build, Stage: stage, Since: now, Until: now.Add(time.Hour)}
+	want := builder.Kept{Build: f.build, Recipe: f.key("recipes/web"), Stage: stage, Since: now, Until: now.Add(time.Hour)}
 	kept, err := retain(f.Context(), want)
 	f.must("retain", err)
 	if kept.Driver != f.Driver.Name() || kept.Ref == "" || kept.Build != want.Build || !kept.Until.Equal(want.Until) {
 		f.Errorf("kept as %+v", kept)
 	}
 	if !slices.ContainsFunc(f.kept(), func(k builder.Kept) bool {
-		return k.Ref == kept.Ref && k.Build == want.Build && k.Stage == stage && k.Until.Sub(want.Until).Abs() < time.Second
+		return k.Ref == kept.Ref && k.Build == want.Build && k.Recipe == want.Recipe && k.Stage == stage &&
+			k.Since.Equal(want.Since) && k.Until.Sub(want.Until).Abs() < time.Second
 	}) {
 		f.Errorf("%+v is not among %+v", kept, f.kept())
 	}
@@ -87,6 +88,23 @@ func (f *fixture) exec(status int, stdout, stderr string, command ...string) {
 func (f *fixture) remove() {
 	f.Helper()
 	f.must("remove", f.Driver.Remove(f.Context(), f.build))
+	f.gone()
+}
+
+// displace removes the one instance that is kept of the case's build to make room.
+func (f *fixture) displace() {
+	f.Helper()
+	for _, k := range f.kept() {
+		if k.Build == f.build {
+			f.must("displace", f.Driver.Displace(f.Context(), k))
+		}
+	}
+	f.gone()
+}
+
+// gone sees that nothing is left of what was kept of the case's build.
+func (f *fixture) gone() {
+	f.Helper()
 	if err := f.Driver.Remove(f.Context(), f.build); !errors.Is(err, builder.ErrNotKept) {
 		f.Errorf("removed again: %v", err)
 	}

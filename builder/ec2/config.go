@@ -122,6 +122,7 @@ type pace struct {
 	quiet    time.Duration // without a sign of life, after which an operation is looked at
 	online   time.Duration // for an instance to reach Systems Manager
 	visible  time.Duration // for AWS to know what it has just made
+	ended    time.Duration // for Systems Manager to know of a command's end, of which ingot hears earlier
 	stopping time.Duration // for an instance to stop
 	grace    time.Duration // before what was just made counts as left over
 }
@@ -129,7 +130,7 @@ type pace struct {
 func (p *pace) setDefaults() {
 	for value, standard := range map[*time.Duration]time.Duration{
 		&p.inbox: time.Second, &p.states: 5 * time.Second, &p.quiet: 100 * time.Second,
-		&p.online: 15 * time.Minute, &p.visible: 2 * time.Minute, &p.stopping: 15 * time.Minute, &p.grace: 10 * time.Minute,
+		&p.online: 15 * time.Minute, &p.visible: 2 * time.Minute, &p.ended: 10 * time.Second, &p.stopping: 15 * time.Minute, &p.grace: 10 * time.Minute,
 	} {
 		if *value == 0 {
 			*value = standard

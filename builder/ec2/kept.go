@@ -1,15 +1,16 @@
 package ec2
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/component"
@@ -17,12 +18,23 @@ import (
 	"github.com/seed-6db18919/ingot/builder/relay"
 )
 
-// retain keeps the instance as it runs. Its tag says until when, to any process.
+// retain keeps the instance as it runs. Its tags say until when, to any process.
 func (m *machine) retain(ctx context.Context, k builder.Kept) (builder.Kept, error) {
-	k.Driver, k.Ref = Name, m.id
-	// EC2 says when it was launched, the tag when it is over.
-	err := m.d.tag(ctx, map[string]string{tagKept: k.Until.UTC().Format(time.RFC3339)}, m.id)
-	return k, failed(k.Stage, "instance "+m.id+" could not be kept", err)
+	k.Driver, k.Ref, k.Recipe = Name, m.id, recipeTag(k.Recipe)
+	tags := map[string]string{tagKept: k.Until.UTC().Format(time.RFC3339), tagSince: k.Since.UTC().Format(time.RFC3339Nano)}
+	if k.Recipe != "" {
+		tags[tagRecipe] = k.Recipe
+	}
+	return k, failed(k.Stage, "instance "+m.id+" could not be kept", m.d.tag(ctx, tags, m.id))
+}
+
+// recipeTag is a recipe as a tag can hold it: still another one than any other.
+func recipeTag(recipe string) string {
+	recipe = strings.ToValidUTF8(recipe, "\ufffd")
+	if clipped := clipTag(recipe); clipped == recipe {
+		return recipe
+	}
+	return clipTag(token(recipe) + " " + recipe)
 }
 
 // Retain implements builder.Instance.
@@ -62,6 +74,14 @@ func expired(tags []types.Tag) bool {
 	return kept && !until.IsZero() && time.Now().After(until)
 }
 
+// keptSince is when that began, or at the latest when the instance was launched.
+func keptSince(i types.Instance) time.Time {
+	if since, err := time.Parse(time.RFC3339, tagOf(i.Tags, tagSince)); err == nil {
+		return since
+	}
+	return aws.ToTime(i.LaunchTime)
+}
+
 // kept are the instances that are, the oldest first.
 func (d *Driver) kept(ctx context.Context) ([]types.Instance, error) {
 	all, err := d.instances(ctx)
@@ -69,9 +89,7 @@ func (d *Driver) kept(ctx context.Context) ([]types.Instance, error) {
 		return nil, failed("", "the instances of the account could not be listed", err)
 	}
 	all = slices.DeleteFunc(all, func(i types.Instance) bool { return over(i) || tagOf(i.Tags, tagKept) == "" })
-	slices.SortStableFunc(all, func(a, b types.Instance) int {
-		return cmp.Compare(aws.ToTime(a.LaunchTime).UnixNano(), aws.ToTime(b.LaunchTime).UnixNano())
-	})
+	slices.SortStableFunc(all, func(a, b types.Instance) int { return keptSince(a).Compare(keptSince(b)) })
 	return all, nil
 }
 
@@ -85,15 +103,15 @@ func (d *Driver) keptOf(ctx context.Context, build string) ([]types.Instance, er
 	return all, err
 }
 
-// Kept implements builder.Keeper. Kept.Since is when an instance was launched.
+// Kept implements builder.Keeper.
 func (d *Driver) Kept(ctx context.Context) ([]builder.Kept, error) {
 	all, err := d.kept(ctx)
 	var out []builder.Kept
 	for _, i := range all {
 		until, _ := keptUntil(i.Tags)
 		out = append(out, builder.Kept{
-			Build: tagOf(i.Tags, tagBuild), Stage: stageOf(role(tagOf(i.Tags, tagRole))), Driver: Name, Ref: aws.ToString(i.InstanceId),
-			Since: aws.ToTime(i.LaunchTime), Until: until,
+			Build: tagOf(i.Tags, tagBuild), Recipe: tagOf(i.Tags, tagRecipe), Stage: stageOf(role(tagOf(i.Tags, tagRole))), Driver: Name, Ref: aws.ToString(i.InstanceId),
+			Since: keptSince(i), Until: until,
 		})
 	}
 	return out, err
@@ -155,4 +173,43 @@ func (d *Driver) Remove(ctx context.Context, build string) error {
 		err = errors.Join(err, (&machine{d: d, id: aws.ToString(i.InstanceId)}).terminate(ctx))
 	}
 	return err
+}
+
+// Displace implements builder.Keeper.
+func (d *Driver) Displace(ctx context.Context, k builder.Kept) error {
+	m := &machine{d: d, id: k.Ref}
+	for begin := time.Now(); ; {
+		busy, err := m.busy(ctx)
+		if err != nil {
+			return failed(k.Stage, "whether a command runs on instance "+m.id+" could not be found out", err)
+		}
+		if !busy {
+			return m.terminate(ctx)
+		}
+		if time.Since(begin) > d.cfg.pace.ended {
+			return builder.ErrInUse
+		}
+		if err := pause(ctx, d.cfg.pace.inbox); err != nil {
+			return err
+		}
+	}
+}
+
+// busy tells whether Systems Manager has a command for the instance that has not
+// ended, whoever sent it and from wherever.
+func (m *machine) busy(ctx context.Context) (bool, error) {
+	pages := ssm.NewListCommandInvocationsPaginator(m.d.aws.Commands, &ssm.ListCommandInvocationsInput{InstanceId: aws.String(m.id)})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if code(err) == "InvalidInstanceId" {
+			return false, nil // out of its reach: nothing that it sent runs there
+		}
+		if err != nil {
+			return false, err
+		}
+		if slices.ContainsFunc(page.CommandInvocations, underWay) {
+			return true, nil
+		}
+	}
+	return false, nil
 }

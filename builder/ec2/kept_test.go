@@ -2,6 +2,7 @@ package ec2
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -81,6 +82,56 @@ func TestKeptInstanceOutlivesItsProcess(t *testing.T) {
 	}
 	if left := running(t, c); len(left) > 0 {
 		t.Errorf("still running: %v", left)
+	}
+}
+
+// TestKeptInstanceInUseStays has room asked for while a command runs that another
+// process sent, when that cannot be found out, and when no command can run any more.
+func TestKeptInstanceInUseStays(t *testing.T) {
+	c := ec2test.Start(t, ec2test.Options{Machine: ec2test.ContainerMachines(t)})
+	cfg := configOf(t, c, realAgent(t))
+	cfg.pace.ended = time.Nanosecond
+	first, second := newDriver(t, cfg), newDriver(t, cfg)
+	inst, err := first.Launch(t.Context(), builder.LaunchSpec{Build: "kept", Base: builder.Base{Ref: ec2test.Parents[0].ID}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("long/", 100)
+	since := time.Now()
+	kept, err := inst.Retain(t.Context(), builder.Kept{Build: "kept", Recipe: long + "a", Stage: builder.StageBuild, Since: since, Until: since.Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := second.Kept(t.Context())
+	if err != nil || len(all) != 1 || all[0].Recipe != kept.Recipe || all[0].Recipe == recipeTag(long+"b") || !all[0].Since.Equal(since) {
+		t.Fatalf("%+v is listed as %+v, %v", kept, all, err)
+	}
+
+	ended, begun := make(chan error, 1), make(chan struct{})
+	go func() {
+		_, err := first.Exec(t.Context(), "kept", []string{"sh", "-c", "echo running; until [ -e /run/enough ]; do sleep 0.1; done"}, func(component.Event) { close(begun) })
+		ended <- err
+	}()
+	<-begun
+	if err := second.Displace(t.Context(), all[0]); !errors.Is(err, builder.ErrInUse) {
+		t.Errorf("while a command runs: %v", err)
+	}
+	if _, err := second.Exec(t.Context(), "kept", []string{"touch", "/run/enough"}, func(component.Event) {}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Fatalf("the command was torn away: %v", err)
+	}
+	refuse := func(code string) {
+		c.Faults.Add(&ec2test.Fault{Service: "ssm", Operation: "ListCommandInvocations", Times: 1, Effect: ec2test.Refuse(http.StatusBadRequest, code)})
+	}
+	refuse("AccessDeniedException")
+	if err := second.Displace(t.Context(), all[0]); err == nil || !strings.Contains(err.Error(), "whether a command runs") || len(running(t, c)) != 1 {
+		t.Errorf("without the permission: %v, still running: %v", err, running(t, c))
+	}
+	refuse("InvalidInstanceId") // that of one which Systems Manager does not reach
+	if err := second.Displace(t.Context(), all[0]); err != nil || len(running(t, c)) > 0 {
+		t.Errorf("out of reach: %v, still running: %v", err, running(t, c))
 	}
 }
 

@@ -374,11 +374,16 @@ func (m *machine) ended(ctx context.Context, id string) (ssmtypes.CommandInvocat
 		return ssmtypes.CommandInvocation{}, false, err
 	}
 	i := out.CommandInvocations[0]
+	return i, !underWay(i), nil
+}
+
+// underWay tells whether a command may still do something on its instance.
+func underWay(i ssmtypes.CommandInvocation) bool {
 	switch i.Status {
 	case ssmtypes.CommandInvocationStatusPending, ssmtypes.CommandInvocationStatusInProgress, ssmtypes.CommandInvocationStatusDelayed:
-		return i, false, nil
+		return true
 	}
-	return i, true, nil
+	return false
 }
 
 // complaint is what a command that failed has written.

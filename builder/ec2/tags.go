@@ -22,13 +22,15 @@ const (
 	tagManaged = tagPrefix + "managed" // "true"
 	tagOwner   = tagPrefix + "owner"
 	tagBuild   = tagPrefix + "build"
-	tagRole    = tagPrefix + "role"   // of an instance: build or test
-	tagKey     = tagPrefix + "key"    // of an image: its build key
-	tagImage   = tagPrefix + "image"  // of an image and its snapshots: complete, since it was made to stay
-	tagClean   = tagPrefix + "clean"  // of a build instance: how many operations it has behind it
-	tagKept    = tagPrefix + "kept"   // of an instance: stays after its build, until that time
-	tagParent  = tagPrefix + "parent" // of an image that was imported: where its disk lies
-	tagFacts   = tagPrefix + "facts"  // of an image: where its inventory lies in the bucket
+	tagRole    = tagPrefix + "role"        // of an instance: build or test
+	tagKey     = tagPrefix + "key"         // of an image: its build key
+	tagImage   = tagPrefix + "image"       // of an image and its snapshots: complete, since it was made to stay
+	tagClean   = tagPrefix + "clean"       // of a build instance: how many operations it has behind it
+	tagKept    = tagPrefix + "kept"        // of an instance: stays after its build, until that time
+	tagSince   = tagPrefix + "kept-since"  // of an instance that is kept: when that began
+	tagRecipe  = tagPrefix + "kept-recipe" // likewise: builder.Kept.Recipe
+	tagParent  = tagPrefix + "parent"      // of an image that was imported: where its disk lies
+	tagFacts   = tagPrefix + "facts"       // of an image: where its inventory lies in the bucket
 )
 
 // maxTags is how many the operator has of the 50 that AWS allows: ingot needs up to ten,

@@ -203,7 +203,7 @@ const enterPatience = 5 * time.Second
 func (d *Driver) enter(ctx context.Context, k kept) (*workspace, error) {
 	w := &workspace{dir: filepath.Join(d.store.Work(), k.Ref)}
 	limited, cancel := context.WithTimeoutCause(ctx, enterPatience, &builder.Error{
-		Stage: k.Stage, Reason: "another command runs on the kept instance", Hint: "wait for its end",
+		Stage: k.Stage, Reason: builder.ErrInUse.Error(), Hint: "wait for its end", Err: builder.ErrInUse,
 	})
 	defer cancel()
 	var err error
@@ -270,14 +270,20 @@ func (d *Driver) Remove(ctx context.Context, build string) error {
 		return err
 	}
 	for _, k := range all {
-		w, enterErr := d.enter(ctx, k)
-		switch {
-		case errors.Is(enterErr, builder.ErrNotKept): // somebody else was faster
-		case enterErr != nil:
-			err = errors.Join(err, enterErr)
-		default:
-			err = w.finish(err)
+		// Somebody else may be faster.
+		if gone := d.Displace(ctx, k.Kept); !errors.Is(gone, builder.ErrNotKept) {
+			err = errors.Join(err, gone)
 		}
 	}
 	return err
+}
+
+// Displace implements builder.Keeper. Without its record, which goes first, a workspace
+// is one that nobody owns: what a process leaves that dies here is swept away.
+func (d *Driver) Displace(ctx context.Context, k builder.Kept) error {
+	w, err := d.enter(ctx, kept{Kept: k})
+	if err != nil {
+		return err
+	}
+	return w.finish(os.Remove(filepath.Join(w.dir, keptFile)))
 }

@@ -144,6 +144,13 @@ func TestOneCommandAtATime(t *testing.T) {
 	for what, try := range map[string]func() error{
 		"exec":   func() error { _, err := d.Exec(t.Context(), "kept", []string{"true"}, nil); return err },
 		"remove": func() error { return d.Remove(t.Context(), "kept") },
+		"displace": func() error {
+			all, err := d.Kept(t.Context())
+			if err = errors.Join(err, d.Displace(t.Context(), all[0])); !errors.Is(err, builder.ErrInUse) {
+				t.Errorf("what a command runs on is displaced: %v", err)
+			}
+			return err
+		},
 	} {
 		tries.Go(func() {
 			if err := try(); err == nil || !strings.Contains(err.Error(), "another command runs") {
@@ -156,7 +163,12 @@ func TestOneCommandAtATime(t *testing.T) {
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("the cancelled command ended with %v", err)
 	}
+	all, err := d.Kept(t.Context())
+	must(t, err)
 	must(t, d.Remove(t.Context(), "kept"))
+	if err := d.Displace(t.Context(), all[0]); !errors.Is(err, builder.ErrNotKept) {
+		t.Errorf("what is gone is displaced: %v", err)
+	}
 	if left := leftovers(d.cfg.Dir); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
