@@ -162,6 +162,8 @@ type Publisher interface {
 	Publish(ctx context.Context, spec PublishSpec, log func(string)) (Image, error)
 	// Boot is that of a Driver, for images that were published.
 	Boot(ctx context.Context, spec BootSpec) (Guest, error)
+
+	Keeper // of what Boot starts
 }
 
 // Tagger is a Driver or a Publisher whose images have tags.

@@ -3,6 +3,7 @@ package builder_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -42,7 +43,7 @@ func TestInstanceOfTheAuthorsFailureIsKept(t *testing.T) {
 				c.arrange(driver)
 				ctx, end := context.WithCancelCause(t.Context())
 				defer end(nil)
-				res, err := builder.New(driver, remembered{}).Build(ctx, builder.Request{Build: "1", Recipe: sample(t), KeepFor: time.Hour}, func(e builder.Event) {
+				res, err := builder.New(driver, remembered{}).Build(ctx, builder.Request{Build: "1", Recipe: sample(t), Keep: builder.Keep{For: time.Hour, Most: 1}}, func(e builder.Event) {
 					switch {
 					case e.Kind == builder.Warned:
 						warned = e.Text
@@ -77,5 +78,127 @@ func TestNothingIsKeptUnlessAskedFor(t *testing.T) {
 	res, err := builder.New(driver, remembered{}).Build(t.Context(), builder.Request{Build: "1", Recipe: sample(t)}, func(builder.Event) {})
 	if kept, _ := driver.Kept(t.Context()); err == nil || res.Kept != nil || len(kept) > 0 || len(driver.Live()) > 0 {
 		t.Errorf("kept %v, left alive %v, error %v", kept, driver.Live(), err)
+	}
+}
+
+// failing is one build that fails, in a world in which others are kept.
+type failing struct {
+	build, recipe string
+	never         string
+	displaced     []string
+	notKept       string // part of why
+	kept          []string
+	says          string // part of what else is said
+}
+
+func TestOnlyTheNewestAreKept(t *testing.T) {
+	boom := errors.New("boom")
+	for name, c := range map[string]struct {
+		arrange func(*buildertest.Driver)
+		builds  []failing
+	}{
+		"of each recipe": {func(*buildertest.Driver) {}, []failing{
+			{build: "1", recipe: "web", kept: []string{"1"}},
+			{build: "2", recipe: "db", kept: []string{"1", "2"}},
+			{build: "3", recipe: "web", displaced: []string{"1"}, kept: []string{"2", "3"}},
+		}},
+		"of all": {func(*buildertest.Driver) {}, []failing{
+			{build: "1", recipe: "web", kept: []string{"1"}},
+			{build: "2", recipe: "db", kept: []string{"1", "2"}},
+			{build: "3", recipe: "mail", displaced: []string{"1"}, kept: []string{"2", "3"}},
+		}},
+		"without a name": {func(*buildertest.Driver) {}, []failing{
+			{build: "1", kept: []string{"1"}}, {build: "2", kept: []string{"1", "2"}}, {build: "3", displaced: []string{"1"}, kept: []string{"2", "3"}},
+		}},
+		"one is in use": {func(d *buildertest.Driver) { d.Busy = map[string]bool{"1": true} }, []failing{
+			{build: "1", recipe: "web", kept: []string{"1"}},
+			{build: "2", recipe: "web", kept: []string{"1", "2"}},
+			{build: "3", recipe: "db", displaced: []string{"2"}, kept: []string{"1", "3"}},
+		}},
+		"all are in use": {func(d *buildertest.Driver) { d.Busy = map[string]bool{"1": true, "2": true} }, []failing{
+			{build: "1", recipe: "web", kept: []string{"1"}},
+			{build: "2", recipe: "db", kept: []string{"1", "2"}},
+			{build: "3", recipe: "mail", notKept: "builds.keepMost", kept: []string{"1", "2"}},
+		}},
+		"somebody holds one": {func(d *buildertest.Driver) {
+			d.Hold(builder.Kept{Build: "0", Recipe: "web", Ref: "held"})
+		}, []failing{
+			{build: "1", recipe: "web", kept: []string{"0", "1"}},
+			{build: "2", recipe: "db", displaced: []string{"1"}, kept: []string{"0", "2"}},
+		}},
+		"of a later process": {func(d *buildertest.Driver) {
+			later := time.Now().Add(time.Hour)
+			d.Hold(builder.Kept{Build: "9", Recipe: "web", Ref: "later", Since: later, Until: later.Add(time.Hour)})
+		}, []failing{
+			{build: "1", recipe: "web", notKept: "build 9 of the same recipe failed after it", kept: []string{"9"}},
+		}},
+		"one cannot be removed": {func(d *buildertest.Driver) { d.Flaky["displace"] = []error{boom} }, []failing{
+			{build: "1", recipe: "web", kept: []string{"1"}},
+			{build: "2", recipe: "web", kept: []string{"1", "2"}, says: "the kept instance of build 1 could not be removed: boom"},
+			{build: "3", recipe: "web", displaced: []string{"1", "2"}, kept: []string{"3"}},
+		}},
+		"another process is faster": {func(d *buildertest.Driver) {
+			d.Flaky["displace"] = []error{builder.ErrNotKept}
+		}, []failing{
+			{build: "1", recipe: "web", kept: []string{"1"}},
+			{build: "2", recipe: "web", kept: []string{"1", "2"}}, // the driver forgot nothing, but nobody is told twice
+		}},
+		"the operator wants none": {func(*buildertest.Driver) {}, []failing{
+			{build: "1", recipe: "web", never: "switched off", notKept: "switched off"},
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				driver := buildertest.New()
+				driver.Fail["nginx build"] = component.Failure{Step: "S", Phase: "build"}
+				c.arrange(driver)
+				for _, b := range c.builds {
+					time.Sleep(time.Minute)
+					b.check(t, driver)
+				}
+			})
+		})
+	}
+}
+
+// check lets the build fail, and sees what is kept then and what is told of it.
+func (b failing) check(t *testing.T, driver *buildertest.Driver) {
+	t.Helper()
+	var told strings.Builder
+	keep := builder.Keep{For: 24 * time.Hour, Most: 2, Recipe: b.recipe}
+	if b.never != "" {
+		keep = builder.Keep{Never: b.never}
+	}
+	req := builder.Request{Build: b.build, Recipe: sample(t), Keep: keep}
+	res, err := builder.New(driver, remembered{}).Build(t.Context(), req, func(e builder.Event) {
+		if e.Kind == builder.Warned {
+			told.WriteString(e.Text + "\n")
+		}
+	})
+	if builder.FaultOf(err) != builder.Author || len(driver.Live()) > 0 {
+		t.Errorf("build %s: %v; left alive: %v", b.build, err, driver.Live())
+	}
+	if (res.Kept == nil) != (b.notKept != "") || !strings.Contains(res.NotKept, b.notKept) || (res.NotKept == "") != (b.notKept == "") {
+		t.Errorf("build %s is kept as %+v, or not because %q", b.build, res.Kept, res.NotKept)
+	}
+	var displaced, kept []string
+	for _, d := range res.Displaced {
+		displaced = append(displaced, d.Build)
+		if !strings.Contains(told.String(), "the kept instance of build "+d.Build+" is removed before its time: "+d.Why+"\n") {
+			t.Errorf("nothing is said of what was removed: %s", told.String())
+		}
+	}
+	if b.notKept != "" && !strings.Contains(told.String(), "the instance is not kept: "+res.NotKept+"\n") {
+		t.Errorf("nothing is said of what is not kept: %s", told.String())
+	}
+	if !strings.Contains(told.String(), b.says) {
+		t.Errorf("%q is not said: %s", b.says, told.String())
+	}
+	there, _ := driver.Kept(t.Context())
+	for _, k := range there {
+		kept = append(kept, k.Build)
+	}
+	if !slices.Equal(displaced, b.displaced) || !slices.Equal(kept, b.kept) {
+		t.Errorf("after build %s %q are kept and %q went, want %q and %q; told:\n%s", b.build, kept, displaced, b.kept, b.displaced, told.String())
 	}
 }

@@ -37,9 +37,7 @@ type Request struct {
 
 	Publisher Publisher // to where the recipe wants its image published; nil: there is none
 
-	// KeepFor is how long the instance stays on which the author's documents failed;
-	// 0: it is given back.
-	KeepFor time.Duration
+	Keep Keep // of the instance on which the author's documents fail
 }
 
 // Result is what a build made. It is also filled, as far as it got, beside an error.
@@ -51,8 +49,10 @@ type Result struct {
 	Published   *Image // the same image as one of another driver, if the recipe asks for it
 	Tests       []TestResult
 	TestsReused bool
-	Tested      bool  // all tests have run, or were reused
-	Kept        *Kept // the instance on which it failed, if that has stayed
+	Tested      bool        // all tests have run, or were reused
+	Kept        *Kept       // the instance on which it failed, if that has stayed
+	NotKept     string      // why it has not, where the recipe asks for it: the end of a sentence
+	Displaced   []Displaced // other instances that went for it
 }
 
 // Passed reports whether there is an image and every test of it went well.
@@ -219,7 +219,7 @@ func (p *pipeline) build(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = p.end(ctx, StageLaunch, inst, err) }()
+	defer func() { err = p.end(ctx, StageLaunch, p.driver, inst, err) }()
 
 	if err := p.layers(ctx, inst); err != nil {
 		return err
@@ -386,7 +386,8 @@ func (p *pipeline) test(ctx context.Context) error {
 func (p *pipeline) testInGuest(ctx context.Context) (err error) {
 	guest, err := p.boot(ctx)
 	if guest != nil {
-		defer func() { err = p.end(ctx, StageBoot, guest, err) }()
+		on, _ := p.tested()
+		defer func() { err = p.end(ctx, StageBoot, on, guest, err) }()
 	}
 	if err != nil {
 		return err

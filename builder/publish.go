@@ -42,6 +42,7 @@ func (p *pipeline) publish(ctx context.Context) error {
 // booter starts instances for tests: a Driver, or a Publisher.
 type booter interface {
 	Boot(ctx context.Context, spec BootSpec) (Guest, error)
+	Keeper
 }
 
 // tested is the image that the tests are run on, and who starts instances of it.

@@ -65,9 +65,10 @@ type App struct {
 
 // Builds limits what runs at the same time and how long.
 type Builds struct {
-	Workers int           // builds at the same time; default 1
-	Timeout time.Duration // of any build, whatever its recipe says; default 3 hours
-	KeepFor time.Duration // instances of failed builds, where the recipe asks for it; default 24 hours; 0: they are not kept
+	Workers  int           // builds at the same time; default 1
+	Timeout  time.Duration // of any build, whatever its recipe says; default 3 hours
+	KeepFor  time.Duration // instances of failed builds, where the recipe asks for it; default 24 hours; 0: they are not kept
+	KeepMost int           // of them at once, on this host and on EC2 each; default 5; 0: none is kept
 }
 
 // Local is the local driver.

@@ -38,7 +38,7 @@ func TestMinimalExampleHasTheDefaults(t *testing.T) {
 		DataDir: folder + "/data", CacheDir: folder + "/data/cache", Database: Secret("sqlite:" + folder + "/data/ingot.db"),
 		Server: Server{Listen: "127.0.0.1:8080", PublicURL: "http://127.0.0.1:8080"},
 		GitHub: GitHub{APIURL: "https://api.github.com/"},
-		Builds: Builds{Workers: 1, Timeout: 3 * time.Hour, KeepFor: 24 * time.Hour},
+		Builds: Builds{Workers: 1, Timeout: 3 * time.Hour, KeepFor: 24 * time.Hour, KeepMost: 5},
 		Local:  Local{MemoryMiB: 1024, CPUs: 2, Accelerator: "auto"},
 		Repositories: []Repository{{
 			Name: "golden-images", URL: "https://github.com/acme/golden-images.git", GitHub: "acme/golden-images",
@@ -87,7 +87,7 @@ func TestFullExample(t *testing.T) {
 			APIURL: "https://github.example.org/api/v3/", WebhookSecret: "the webhook",
 			App: App{ID: 123456, InstallationID: 12345678, PrivateKey: "the app.pem"},
 		},
-		Builds: Builds{Workers: 2, Timeout: 2 * time.Hour, KeepFor: 8 * time.Hour},
+		Builds: Builds{Workers: 2, Timeout: 2 * time.Hour, KeepFor: 8 * time.Hour, KeepMost: 3},
 		Local:  Local{Mirror: "http://mirror.example.org/debian", ParentDirs: []string{"/srv/images"}, MemoryMiB: 2048, CPUs: 4, Accelerator: "auto"},
 		AWS: AWS{
 			Region: "eu-central-1", Bucket: "acme-ingot", Prefix: "ingot/", Owner: "ingot", InstanceProfile: "ingot-instance", ImportRole: "vmimport",

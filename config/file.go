@@ -45,6 +45,7 @@ type buildsFile struct {
 	Workers        yamldoc.At[int] `yaml:"workers"`
 	TimeoutMinutes yamldoc.At[int] `yaml:"timeoutMinutes"`
 	KeepHours      yamldoc.At[int] `yaml:"keepHours"`
+	KeepMost       yamldoc.At[int] `yaml:"keepMost"`
 }
 
 type localFile struct {

@@ -34,6 +34,7 @@ func Format() yamldoc.Format {
 			"builds.workers":        {Doc: "Builds at the same time.", Default: "1", Min: 1, Max: maxWorkers},
 			"builds.timeoutMinutes": {Doc: "No build takes longer, whatever its recipe says.", Default: "180", Min: 1, Max: maxBuildMinutes},
 			"builds.keepHours":      {Doc: "How long the instance of a failed build stays where its recipe has keepOnFailure; 0: it is removed.", Default: "24", Min: 0, Max: maxKeepHours},
+			"builds.keepMost":       {Doc: "How many of them are kept at once, the newest; 0: none.", Default: "5", Min: 0, Max: maxKeepMost},
 
 			"local":             {Doc: "The driver that builds on this machine."},
 			"local.mirror":      {Doc: "Where Debian parents are made from; by default what the host uses.", Pattern: `^[Hh][Tt][Tt][Pp][Ss]?://`, Word: true},
@@ -83,6 +84,7 @@ const (
 	maxWorkers      = 256
 	maxBuildMinutes = 1440
 	maxKeepHours    = 168
+	maxKeepMost     = 100
 	minMemoryMiB    = 256
 	maxMemoryMiB    = 1 << 20
 	maxCPUs         = 256

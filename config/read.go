@@ -50,9 +50,10 @@ func (r *reading) config(f *file) Config {
 	c.Server = r.server(&f.Server)
 	c.GitHub = r.github(&f.GitHub)
 	c.Builds = Builds{
-		Workers: r.number(f.Builds.Workers, "builds.workers", 1, 1, maxWorkers),
-		Timeout: time.Duration(r.number(f.Builds.TimeoutMinutes, "builds.timeoutMinutes", 180, 1, maxBuildMinutes)) * time.Minute,
-		KeepFor: time.Duration(r.number(f.Builds.KeepHours, "builds.keepHours", 24, 0, maxKeepHours)) * time.Hour,
+		Workers:  r.number(f.Builds.Workers, "builds.workers", 1, 1, maxWorkers),
+		Timeout:  time.Duration(r.number(f.Builds.TimeoutMinutes, "builds.timeoutMinutes", 180, 1, maxBuildMinutes)) * time.Minute,
+		KeepFor:  time.Duration(r.number(f.Builds.KeepHours, "builds.keepHours", 24, 0, maxKeepHours)) * time.Hour,
+		KeepMost: r.number(f.Builds.KeepMost, "builds.keepMost", 5, 0, maxKeepMost),
 	}
 	c.Local = r.local(&f.Local)
 	c.AWS = r.aws(&f.AWS)

@@ -213,7 +213,7 @@ func (m *windowsMachine) job(job component.Job) (said string, outcome relay.Outc
 func TestWindowsFromLaunchToExec(t *testing.T) {
 	a, c, cfg := newWindowsAccount(t)
 	d := newDriver(t, cfg)
-	request := builder.Request{Build: "windows", KeepFor: time.Hour, Recipe: &recipe.Recipe{
+	request := builder.Request{Build: "windows", Keep: builder.Keep{For: time.Hour, Most: 1}, Recipe: &recipe.Recipe{
 		Name: "windows", Platform: "Windows", Parent: recipe.Parent{Kind: recipe.ParentAMI, Name: windowsParent, Text: windowsParent},
 		Components:     []recipe.Use{useOf(t, "install", "build", "made")},
 		Tests:          []recipe.Use{useOf(t, "look", "test", "made")},

@@ -137,7 +137,7 @@ func (h *byHand) build(ctx context.Context, r *recipe.Recipe) (*builder.Image, e
 	if err != nil {
 		return nil, err
 	}
-	req.Publisher, req.KeepFor = h.parts.publisherOf(r), h.parts.keepFor(r)
+	req.Publisher, req.Keep = h.parts.publisherOf(r), keepOf(r, h.parts.keep, filepath.Join(h.root, r.Path))
 	show := h.display()
 	start := time.Now()
 	result, err := builder.New(driver, tests{h.parts.ledger}).Build(ctx, req, show.observe)
@@ -147,7 +147,7 @@ func (h *byHand) build(ctx context.Context, r *recipe.Recipe) (*builder.Image, e
 		}
 	}
 	published, kept := h.keep(context.WithoutCancel(ctx), r, result)
-	err = errors.Join(err, kept)
+	err = errors.Join(err, kept, tellDisplaced(context.WithoutCancel(ctx), h.parts.ledger, result.Displaced))
 	b := summaryOf(r, result, err, show.stages, start)
 	if b.Image != nil {
 		b.Image.Published = published

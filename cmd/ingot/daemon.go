@@ -124,7 +124,7 @@ func (d *daemon) watch() error {
 		options.Paths, options.ParentDirs = r.Paths, d.cfg.Local.ParentDirs
 		k := &desk{
 			name: r.Name, codeHost: r.GitHub, branch: "refs/heads/" + r.Branch, options: options,
-			ledger: d.parts.ledger, changed: d.calendar.Changed, estimates: newEstimator(d.cfg.AWS, d.parts.ledger), log: log,
+			ledger: d.parts.ledger, changed: d.calendar.Changed, estimates: newEstimator(d.cfg.AWS, d.parts.ledger), keep: d.cfg.Builds, log: log,
 		}
 		wc := watcher.Config{
 			Name: r.Name, URL: r.URL, Branch: r.Branch, Interval: r.PollInterval,

@@ -36,11 +36,11 @@ type world struct {
 	*testing.T
 	dir    string
 	url    string // of the database; empty: the default
+	more   string // lines of the configuration
 	repo   *sampleRepository
 	github *githubfake.Server
 	driver *buildertest.Driver
 	cloud  *cloud // nil: not configured
-	aws    string // of the configuration, if anything
 	daemon *daemon
 	stop   func() // ends the daemon, as SIGTERM does
 }
@@ -65,7 +65,7 @@ server: {listen: "127.0.0.1:0", publicURL: "https://ingot.example.com"}
 github: {apiURL: %s}
 repositories:
   - {name: golden-images, url: %s, github: %s, pollInterval: 1s, paths: [recipes]}
-%s`, filepath.Join(w.dir, "data"), w.github.APIURL(), w.repo.dir, ownerRepo, w.aws)
+%s`, filepath.Join(w.dir, "data"), w.github.APIURL(), w.repo.dir, ownerRepo, w.more)
 	cfg, err := config.Read(filepath.Join(w.dir, "ingot.yaml"), []byte(text), func(key string) string {
 		return map[string]string{"INGOT_GITHUB_TOKEN": githubfake.Token, "INGOT_WEBHOOK_SECRET": "hook", "INGOT_DATABASE": w.url}[key]
 	})
@@ -84,7 +84,7 @@ repositories:
 		APIURL: cfg.GitHub.APIURL, Token: func() (string, error) { return githubfake.Token, nil }, Pause: time.Millisecond,
 	})
 	w.must(err)
-	w.daemon, err = newDaemon(cfg, log, lock, &parts{ledger: l, driver: w.driver, cloud: w.cloud, keep: cfg.Builds.KeepFor}, h)
+	w.daemon, err = newDaemon(cfg, log, lock, &parts{ledger: l, driver: w.driver, cloud: w.cloud, keep: cfg.Builds}, h)
 	w.must(err)
 
 	ctx, cancel := context.WithCancel(context.Background())

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/component"
 	"github.com/seed-6db18919/ingot/builder/local/mount"
+	"github.com/seed-6db18919/ingot/internal/githubfake"
 	"github.com/seed-6db18919/ingot/reporter"
 )
 
@@ -23,8 +25,7 @@ import (
 func TestNothingIsKeptForForks(t *testing.T) {
 	w := newWorld(t)
 	w.must(w.repo.copy())
-	w.driver.Fail["nginx build"] = component.Failure{Path: "recipes/web/nginx.yaml", Phase: "build", Step: "Install", Action: "ExecuteBash", Message: "exit status 100"}
-	w.must(w.repo.replace("recipes/web/recipe.yaml", "parentImage: debian-12", "infrastructure: {keepOnFailure: true}\nparentImage: debian-12"))
+	w.failAndKeep()
 	ours := w.commit("Add images")
 	w.start()
 	w.status(ours, "ingot/web", isState("failure"))
@@ -41,11 +42,104 @@ func TestNothingIsKeptForForks(t *testing.T) {
 	stranger, _ := w.fork("recipes/web/site.yaml", "<h1>", "<h1 class=big>")
 	w.approve(stranger)
 	w.status(stranger, "ingot/web", isState("failure"))
-	if b := w.failedBuild(stranger, "web"); b.Failure == nil || b.Failure.Kept != nil {
+	if b := w.failedBuild(stranger, "web"); b.Failure == nil || b.Failure.Kept != nil || !strings.Contains(b.Failure.NotKept, "fork") {
 		t.Errorf("of the fork's commit there is %+v", b.Failure)
 	}
 	if kept, err := w.driver.Kept(t.Context()); err != nil || len(kept) != 1 {
 		t.Errorf("kept %+v, %v", kept, err)
+	}
+}
+
+// failAndKeep has the builds of web fail, and its recipe ask that their instances be kept.
+func (w *world) failAndKeep() {
+	w.Helper()
+	w.driver.Fail["nginx build"] = component.Failure{Path: "recipes/web/nginx.yaml", Phase: "build", Step: "Install", Action: "ExecuteBash", Message: "exit status 100"}
+	w.must(w.repo.replace("recipes/web/recipe.yaml", "parentImage: debian-12", "infrastructure: {keepOnFailure: true}\nparentImage: debian-12"))
+}
+
+// TestNewerFailureTakesThePlace has a recipe fail on the branch again and again, and
+// once for a pull request: of each the newest is kept, the newest of all stays when the
+// operator allows no more, and each page tells the truth.
+func TestNewerFailureTakesThePlace(t *testing.T) {
+	w := newWorld(t)
+	w.more = "builds: {keepMost: 2}\n"
+	w.must(w.repo.copy())
+	w.failAndKeep()
+	first := w.commit("Add images")
+	w.start()
+	kept := func(commits ...string) {
+		t.Helper()
+		w.status(commits[len(commits)-1], "ingot/web", isState("failure"))
+		all, err := w.driver.Kept(t.Context())
+		w.must(err)
+		var want, got []string
+		for _, k := range all {
+			got = append(got, k.Build)
+		}
+		for _, c := range commits {
+			want = append(want, fmt.Sprint(w.failedBuild(c, "web").ID))
+			if f := w.failedBuild(c, "web").Failure; f.Kept == nil || f.NotKept != "" {
+				t.Errorf("of build %s is told %+v", want[len(want)-1], f)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("builds %q are kept, want %q", got, want)
+		}
+	}
+	gone := func(commit string, by string) {
+		t.Helper()
+		if f := w.failedBuild(commit, "web").Failure; f.Kept != nil || !strings.Contains(f.NotKept, "not kept any more: build "+fmt.Sprint(w.failedBuild(by, "web").ID)) {
+			t.Errorf("of what is gone is told %+v", f)
+		}
+	}
+	shout := func(branch string) string {
+		t.Helper()
+		w.must(w.repo.replace("recipes/web/site.yaml", "<h1>", "<h1>"+branch))
+		return w.commit("Shout " + branch)
+	}
+	kept(first)
+	second := shout("more")
+	kept(second)
+	gone(first, second)
+
+	w.branch("change", true)
+	pull := shout("change")
+	w.branch("main", false)
+	w.pull(githubfake.Pull{Number: 7, Head: pull, HeadRepo: ownerRepo, Author: "colleague"})
+	w.daemon.group.Nudge("golden-images")
+	kept(second, pull)
+
+	w.branch("other", true)
+	other := shout("other")
+	w.branch("main", false)
+	w.pull(githubfake.Pull{Number: 8, Head: other, HeadRepo: ownerRepo, Author: "colleague"})
+	w.daemon.group.Nudge("golden-images")
+	kept(pull, other)
+	gone(second, other)
+}
+
+// TestKeepingThatIsSwitchedOffIsSaid: in the plan and in the failure.
+func TestKeepingThatIsSwitchedOffIsSaid(t *testing.T) {
+	for key, never := range map[string]string{"keepHours": "builds.keepHours is 0", "keepMost": "builds.keepMost is 0"} {
+		t.Run(key, func(t *testing.T) {
+			w := newWorld(t)
+			w.more = "builds: {" + key + ": 0}\n"
+			w.must(w.repo.copy())
+			w.failAndKeep()
+			commit := w.commit("Add images")
+			w.start()
+			w.status(commit, "ingot/web", isState("failure"))
+			b := w.failedBuild(commit, "web")
+			if len(b.Findings) != 1 || b.Findings[0].Blocking || !strings.Contains(b.Findings[0].Message, never) {
+				t.Errorf("planned with %+v", b.Findings)
+			}
+			if b.Failure.Kept != nil || !strings.HasPrefix(b.Failure.NotKept, "The instance is not kept: ") || !strings.Contains(b.Failure.NotKept, never) {
+				t.Errorf("failed with %+v", b.Failure)
+			}
+			if kept, err := w.driver.Kept(t.Context()); err != nil || len(kept) > 0 {
+				t.Errorf("kept %+v, %v", kept, err)
+			}
+		})
 	}
 }
 
@@ -90,7 +184,7 @@ phases:
 	if !strings.Contains(s.log.String(), "The instance is kept until ") || !strings.Contains(s.log.String(), "ingot exec "+kept.Build+" -- COMMAND") {
 		t.Errorf("the build does not say how to reach %s:\n%s", kept.Build, s.log)
 	}
-	if table := s.ingot("kept"); !strings.Contains(table, kept.Build) || !strings.Contains(table, "local") {
+	if table := s.ingot("kept"); !strings.Contains(table, kept.Build) || !strings.Contains(table, recipe) || !strings.Contains(table, "local") {
 		t.Errorf("what is kept:\n%s", table)
 	}
 

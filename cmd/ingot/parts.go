@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
@@ -93,15 +92,7 @@ type parts struct {
 	driver driver
 	cloud  *cloud // nil: not configured
 
-	keep time.Duration // instances of failed builds
-}
-
-// keepFor is how long the instance stays on which a build of the recipe fails.
-func (p *parts) keepFor(r *recipe.Recipe) time.Duration {
-	if !r.Infrastructure.KeepOnFailure {
-		return 0
-	}
-	return p.keep
+	keep config.Builds // of which instances of failed builds are kept, and how long
 }
 
 func openDriver(cfg config.Config, log logrus.FieldLogger) (driver, error) {
@@ -143,7 +134,7 @@ func openParts(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (
 		far.close()
 		return nil, fmt.Errorf("database: %w", err)
 	}
-	return &parts{ledger: l, driver: made, cloud: far, keep: cfg.Builds.KeepFor}, nil
+	return &parts{ledger: l, driver: made, cloud: far, keep: cfg.Builds}, nil
 }
 
 func (p *parts) close() error {

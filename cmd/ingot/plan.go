@@ -9,6 +9,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/seed-6db18919/ingot/builder/recipe"
+	"github.com/seed-6db18919/ingot/config"
 	"github.com/seed-6db18919/ingot/internal/ledger"
 	"github.com/seed-6db18919/ingot/internal/yamldoc"
 	"github.com/seed-6db18919/ingot/reporter"
@@ -32,6 +33,7 @@ type desk struct {
 	approvals approvals  // nil: forks are never built
 	estimates *estimator // nil: nothing is built where it costs
 	changed   func()     // called when the branch's calendars may have changed
+	keep      config.Builds
 	log       logrus.FieldLogger
 
 	mu   sync.Mutex
@@ -102,7 +104,7 @@ func (d *desk) builds(ctx context.Context, c watcher.Change) ([]ledger.NewBuild,
 	if err != nil {
 		return nil, err
 	}
-	builds := newBuilds(decisions)
+	builds := newBuilds(decisions, keepsNone(d.keep))
 	if err := d.estimates.tell(ctx, decisions, builds); err != nil {
 		return nil, err
 	}
@@ -264,12 +266,13 @@ func (d *desk) remember(commit string, set *recipe.Set) {
 }
 
 // newBuilds is what decisions ask for. A recipe has one status on a commit, so that
-// documents which claim the same name share one build, which says so.
-func newBuilds(decisions []recipe.Decision) []ledger.NewBuild {
+// documents which claim the same name share one build, which says so. neverKept is why
+// this daemon keeps no instances, empty when it does.
+func newBuilds(decisions []recipe.Decision, neverKept string) []ledger.NewBuild {
 	var builds []ledger.NewBuild
 	at := make(map[string]int)
 	for _, decision := range decisions {
-		b, ok := newBuild(decision)
+		b, ok := newBuild(decision, neverKept)
 		if !ok {
 			continue
 		}
@@ -290,13 +293,13 @@ func newBuilds(decisions []recipe.Decision) []ledger.NewBuild {
 }
 
 // newBuild is what a decision asks for; false: nothing.
-func newBuild(decision recipe.Decision) (ledger.NewBuild, bool) {
+func newBuild(decision recipe.Decision, neverKept string) (ledger.NewBuild, bool) {
 	b := ledger.NewBuild{
 		Recipe:     decision.Name,
 		RecipePath: decision.Path,
 		Why:        decision.Why,
 		After:      decision.After,
-		Findings:   findings(decision),
+		Findings:   findings(decision, neverKept),
 	}
 	if decision.Recipe != nil {
 		b.Version = decision.Recipe.Version.String()
@@ -339,7 +342,7 @@ func checkFailure(b ledger.NewBuild) *reporter.Failure {
 }
 
 // findings puts what is wrong and what is worth knowing into the reporter's words.
-func findings(decision recipe.Decision) []reporter.Finding {
+func findings(decision recipe.Decision, neverKept string) []reporter.Finding {
 	var out []reporter.Finding
 	add := func(p yamldoc.Problem, blocking bool) {
 		out = append(out, reporter.Finding{
@@ -354,7 +357,7 @@ func findings(decision recipe.Decision) []reporter.Finding {
 		add(f.Problem, f.Blocking)
 	}
 	if decision.Recipe != nil {
-		for _, message := range notCarriedOut(decision.Recipe) {
+		for _, message := range notCarriedOut(decision.Recipe, neverKept) {
 			add(yamldoc.Problem{File: decision.Path, Message: message}, false)
 		}
 	}
@@ -363,13 +366,16 @@ func findings(decision recipe.Decision) []reporter.Finding {
 
 // notCarriedOut names what a recipe asks for and nobody does, so that nobody waits
 // for it.
-func notCarriedOut(r *recipe.Recipe) []string {
+func notCarriedOut(r *recipe.Recipe, neverKept string) []string {
 	var out []string
 	if len(r.Exports) > 0 {
 		out = append(out, "exports are checked, but not made by this daemon")
 	}
 	if len(r.Distribution) > 0 {
 		out = append(out, "distribution is checked, but not carried out by this daemon")
+	}
+	if r.Infrastructure.KeepOnFailure && neverKept != "" {
+		out = append(out, "keepOnFailure keeps no instance here: "+neverKept)
 	}
 	return out
 }

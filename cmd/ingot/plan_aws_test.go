@@ -77,7 +77,7 @@ func TestWhatTouchesAWSIsEstimated(t *testing.T) {
 		on("tested", "ec2", recipe.ActionTest, nil), on("published", "local", recipe.ActionBuild, &recipe.Publish{Driver: "ec2"}),
 		on("distributed", "ec2", recipe.ActionDistribute, nil),
 	}
-	asked := newBuilds(decisions)
+	asked := newBuilds(decisions, "")
 	if err := e.tell(t.Context(), decisions, asked); err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 func TestNewBuildsOfDecisions(t *testing.T) {
 	web := &recipe.Recipe{Name: "web", Version: recipe.Version{Major: 1}}
 	exporting := &recipe.Recipe{Name: "web", Exports: []recipe.Export{{Format: "vmdk"}}, Distribution: []recipe.Distribution{{Region: "x"}}}
+	keeping := &recipe.Recipe{Name: "web", Infrastructure: recipe.Infrastructure{KeepOnFailure: true}}
 	bad := yamldoc.Problems{{File: "web.yaml", Line: 1, Message: "wrong"}}
 	tests := []struct {
 		name      string
@@ -19,19 +20,23 @@ func TestNewBuildsOfDecisions(t *testing.T) {
 		actions   []reporter.Action
 		failed    bool
 		findings  int
+		neverKept string
 	}{
-		{"a change", []recipe.Decision{{Name: "web", Recipe: web, Action: recipe.ActionBuild}}, []reporter.Action{reporter.ActionBuild}, false, 0},
-		{"nothing to do", []recipe.Decision{{Name: "web", Recipe: web, Action: recipe.ActionNone}}, nil, false, 0},
-		{"settings alone", []recipe.Decision{{Name: "web", Recipe: web, Action: recipe.ActionCheck, Outcome: recipe.SettingsChanged}}, nil, false, 0},
-		{"a document without a name", []recipe.Decision{{Path: "web.yaml", Action: recipe.ActionCheck, Problems: bad}}, []reporter.Action{reporter.ActionCheck}, true, 1},
+		{"a change", []recipe.Decision{{Name: "web", Recipe: web, Action: recipe.ActionBuild}}, []reporter.Action{reporter.ActionBuild}, false, 0, ""},
+		{"nothing to do", []recipe.Decision{{Name: "web", Recipe: web, Action: recipe.ActionNone}}, nil, false, 0, ""},
+		{"settings alone", []recipe.Decision{{Name: "web", Recipe: web, Action: recipe.ActionCheck, Outcome: recipe.SettingsChanged}}, nil, false, 0, ""},
+		{"a document without a name", []recipe.Decision{{Path: "web.yaml", Action: recipe.ActionCheck, Problems: bad}}, []reporter.Action{reporter.ActionCheck}, true, 1, ""},
 		{"two documents of one name", []recipe.Decision{
 			{Name: "web", Path: "a.yaml", Action: recipe.ActionCheck, Problems: bad}, {Name: "web", Path: "b.yaml", Action: recipe.ActionCheck, Problems: bad},
-		}, []reporter.Action{reporter.ActionCheck}, true, 2},
-		{"what is not carried out is said", []recipe.Decision{{Name: "web", Recipe: exporting, Action: recipe.ActionBuild}}, []reporter.Action{reporter.ActionBuild}, false, 2},
+		}, []reporter.Action{reporter.ActionCheck}, true, 2, ""},
+		{"what is not carried out is said", []recipe.Decision{{Name: "web", Recipe: exporting, Action: recipe.ActionBuild}}, []reporter.Action{reporter.ActionBuild}, false, 2, ""},
+		{"an instance that is kept", []recipe.Decision{{Name: "web", Recipe: keeping, Action: recipe.ActionBuild}}, []reporter.Action{reporter.ActionBuild}, false, 0, ""},
+		{"that the operator keeps nothing is said", []recipe.Decision{{Name: "web", Recipe: keeping, Action: recipe.ActionBuild}}, []reporter.Action{reporter.ActionBuild}, false, 1, "switched off"},
+		{"but not where nobody asks", []recipe.Decision{{Name: "web", Recipe: web, Action: recipe.ActionBuild}}, []reporter.Action{reporter.ActionBuild}, false, 0, "switched off"},
 	}
 	for _, c := range tests {
 		t.Run(c.name, func(t *testing.T) {
-			builds := newBuilds(c.decisions)
+			builds := newBuilds(c.decisions, c.neverKept)
 			if len(builds) != len(c.actions) {
 				t.Fatalf("%d builds, want %d", len(builds), len(c.actions))
 			}

@@ -132,7 +132,7 @@ func TestWhatFailsItsTestsIsNoRelease(t *testing.T) {
 func TestRegionThatIsNotTheDaemons(t *testing.T) {
 	w := newWorld(t)
 	w.cloud = newCloud(t, register{w.driver})
-	w.aws = "aws: {region: eu-west-1, bucket: ingot-test, instanceProfile: ingot}\n"
+	w.more = "aws: {region: eu-west-1, bucket: ingot-test, instanceProfile: ingot}\n"
 	w.must(w.repo.copy())
 	for region, state := range map[string]string{"eu-central-1": "failure", "eu-west-1": "success"} {
 		w.must(w.repo.replace("recipes/web/recipe.yaml", "parentImage: debian-12", "publish: {driver: ec2, region: "+region+"}\nparentImage: debian-12"))

@@ -50,6 +50,9 @@ func (w *workshop) build(ctx context.Context, b reporter.Build) (ledger.Outcome,
 	if kept := w.keep(context.WithoutCancel(ctx), b, result); kept != nil {
 		err = errors.Join(err, kept)
 	}
+	if told := tellDisplaced(context.WithoutCancel(ctx), w.ledger, result.Displaced); told != nil {
+		log.WithError(told).Error("builds whose kept instances were removed do not say so")
+	}
 	outcome, undecided := failed(b, &result, err)
 	if undecided == nil && outcome.State == reporter.Errored {
 		log.WithError(err).Error("build ended in an error") // its cause is for the operator alone
@@ -80,6 +83,7 @@ func (w *workshop) request(ctx context.Context, b reporter.Build) (builder.Reque
 		return builder.Request{}, &builder.Error{Fault: builder.Author, Stage: builder.StageResolve, Reason: "the recipe " + b.Recipe + " is not valid any more"}
 	}
 	req := builder.Request{Build: strconv.FormatInt(b.ID, 10), Recipe: r, Tree: tree, Release: b.Release, Publisher: w.parts.publisherOf(r)}
+	req.Keep = keepOf(r, w.parts.keep, fmt.Sprintf("%s/%s@%s", b.Repository, b.Recipe, b.Ref))
 	if b.Fork {
 		if r.Infrastructure.Driver != w.parts.driver.Name() || r.Publish != nil {
 			return builder.Request{}, &builder.Error{Fault: builder.Author, Stage: builder.StageResolve,
@@ -87,8 +91,9 @@ func (w *workshop) request(ctx context.Context, b reporter.Build) (builder.Reque
 				Hint:   "someone with write permission can push the commit to a branch of the repository"}
 		}
 		req.Isolation = recipe.VM // a stranger's code gets a machine of its own
-	} else {
-		req.KeepFor = w.parts.keepFor(r) // a stranger's code does not live on
+		if req.Keep.For > 0 {
+			req.Keep = builder.Keep{Never: "of a fork's commit nothing lives on"}
+		}
 	}
 	epoch, err := w.ledger.Epoch(ctx, b.ID)
 	if err != nil {
@@ -187,7 +192,7 @@ func failed(b reporter.Build, result *builder.Result, err error) (ledger.Outcome
 	}
 	out.Failure = failureOf(b, err)
 	if result != nil {
-		out.Failure.Kept = keptOf(result.Kept)
+		out.Failure.Kept, out.Failure.NotKept = keptOf(*result)
 	}
 	switch builder.FaultOf(err) {
 	case builder.Author:
@@ -212,14 +217,6 @@ func failureOf(b reporter.Build, err error) *reporter.Failure {
 		}
 	}
 	return f
-}
-
-// keptOf is what the author is told of a kept instance.
-func keptOf(k *builder.Kept) *reporter.Kept {
-	if k == nil {
-		return nil
-	}
-	return &reporter.Kept{Until: k.Until, Exec: "ingot exec " + shellWord(k.Build) + " -- COMMAND"}
 }
 
 // replay is the command that does the same on the author's machine.
