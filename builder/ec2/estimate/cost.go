@@ -102,12 +102,18 @@ func (p *Plan) count(in Input, list priceList, gib int) {
 	p.price(gib > 0, "volumes", float64(gib)*region.Volume.dollars()*hours(build+test)/hoursPerMonth)
 	writes, reads := p.requests()
 	p.add("requests to S3", float64(writes)/1000*region.Writes.dollars()+float64(reads)/1000*region.Reads.dollars())
-	if published(in.Recipe) {
+	switch {
+	case imported(in.Recipe):
+		p.Missing = append(p.Missing, "the disk in the bucket, as long as it is imported")
+	case published(in.Recipe):
 		p.blocks(gib, region.Blocks)
 	}
 	p.snapshot(gib, region.Snapshot)
 	if vendor := paidVendor(in.Recipe.Parent.Name); vendor != "" && onEC2(in.Recipe) {
 		p.Missing = append(p.Missing, "the hourly fee of "+vendor)
+	}
+	if len(in.Recipe.BlockDevices) > 0 {
+		p.Missing = append(p.Missing, "the recipe's block devices")
 	}
 	if len(in.Recipe.Infrastructure.TestDisks) > 0 {
 		p.Missing = append(p.Missing, "the further disks of the test instance")

@@ -16,6 +16,7 @@ package estimate
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -111,6 +112,10 @@ func Of(in Input) Plan {
 	clock := clock{defaults: list.Stages[stagesOf(p.Platform)], history: in.History.Took}
 	if !onEC2(in.Recipe) {
 		clock.host = list.Stages["host"]
+	}
+	if imported(in.Recipe) {
+		clock.defaults = maps.Clone(clock.defaults)
+		clock.defaults[string(builder.StagePublish)] = clock.defaults["import"]
 	}
 	gib := rootGiB(in, list)
 	p.Steps = (&stepper{Input: in, clock: clock, gib: gib}).steps()

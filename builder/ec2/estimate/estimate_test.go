@@ -136,6 +136,11 @@ func TestPlanOfPublishing(t *testing.T) {
 	if p := Of(Input{Recipe: r, Region: "eu-west-1", InstanceType: "m5.large"}); !strings.HasSuffix(p.Sentence(), ", without writing the disk, of which no price in eu-west-1 is known") {
 		t.Errorf("%q", p.Sentence())
 	}
+	r.Publish.Via = recipe.ViaImportImage
+	if p := Of(Input{Recipe: r, Region: "us-east-1", InstanceType: "m5.large"}); p.Steps[7].Seconds != 1800 || strings.Contains(p.Sentence(), "writing") || !strings.HasSuffix(p.Sentence(), "without the disk in the bucket, as long as it is imported") {
+		t.Errorf("by VM Import: %+v, %q", p.Steps[7], p.Sentence())
+	}
+	r.Publish.Via = ""
 	r.DiskGiB, r.Parent = 0, recipe.Parent{Kind: recipe.ParentFile, Name: "base.qcow2"}
 	unknown := Of(Input{Recipe: r, Region: "us-east-1", InstanceType: "m5.large"})
 	if !strings.Contains(unknown.Sentence(), "because the size of the disk is not known") || unknown.Monthly != 0 {
@@ -154,7 +159,9 @@ func TestCallsMayBeMade(t *testing.T) {
 	local.Infrastructure.Driver, local.Publish = "local", &recipe.Publish{Driver: "ec2"}
 	windows := web()
 	windows.Platform = "Windows"
-	for _, in := range []Input{{Recipe: local}, {Recipe: windows}, {Recipe: r, TestsOnly: true}, {Recipe: r, Spot: true}} {
+	imported, snapshot := *local, *local
+	imported.Publish, snapshot.Publish = &recipe.Publish{Driver: "ec2", Via: recipe.ViaImportImage}, &recipe.Publish{Driver: "ec2", Via: recipe.ViaImportSnapshot}
+	for _, in := range []Input{{Recipe: local}, {Recipe: &imported}, {Recipe: &snapshot}, {Recipe: &imported, TestsOnly: true}, {Recipe: windows}, {Recipe: r, TestsOnly: true}, {Recipe: r, Spot: true}} {
 		in.Region, in.InstanceType = "eu-west-1", "m5.large"
 		if _, err := policy.For(operations(Of(in))); err != nil {
 			t.Error(err)

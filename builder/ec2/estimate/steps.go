@@ -16,6 +16,9 @@ func onEC2(r *recipe.Recipe) bool { return r.Infrastructure.Driver == driver }
 
 func published(r *recipe.Recipe) bool { return r.Publish != nil && r.Publish.Driver == driver }
 
+// imported reports whether the disk is published by VM Import.
+func imported(r *recipe.Recipe) bool { return published(r) && r.Publish.Via.Imports() }
+
 // Concerns reports whether builds of a recipe make calls of AWS.
 func Concerns(r *recipe.Recipe) bool { return onEC2(r) || published(r) }
 
@@ -130,20 +133,45 @@ func (s *stepper) buildOnHost() {
 	}
 }
 
-// publish writes the disk to a snapshot and registers that. An image that is there
-// already may be published, too.
+// publish makes an AMI of the disk. An image that is there already may be published, too.
 func (s *stepper) publish() {
-	write := []Call{call("ebs.StartSnapshot"), {Operation: "ebs.PutSnapshotBlock", Most: s.gib * blocksPerGiB}, call("ebs.CompleteSnapshot")}
-	register := []Call{polls("ec2.DescribeSnapshots"), call("ec2.RegisterImage")}
-	if s.TestsOnly {
-		for _, calls := range [][]Call{write, register} {
-			for n := range calls {
-				calls[n].Perhaps = true
-			}
+	var look, work, wait []Call
+	switch via := s.Recipe.Publish.Via; via {
+	case recipe.ViaImportImage:
+		look = []Call{call("ec2.DescribeImages")}
+		work = slices.Concat(
+			[]Call{call("ec2.DescribeImportImageTasks")}, stage(),
+			[]Call{call("ec2.ImportImage"), polls("ec2.DescribeImportImageTasks"), call("ec2.CreateTags"), call("s3.DeleteObject")})
+		wait = []Call{polls("ec2.DescribeImages")}
+	case recipe.ViaImportSnapshot:
+		look = []Call{call("ec2.DescribeImages")}
+		work = slices.Concat(
+			[]Call{call("ec2.DescribeImages"), call("ec2.DescribeImportSnapshotTasks")}, stage(),
+			[]Call{
+				call("ec2.ImportSnapshot"), polls("ec2.DescribeImportSnapshotTasks"), call("ec2.CreateTags"),
+				call("ec2.DescribeImages"), polls("ec2.DescribeSnapshots"), call("ec2.RegisterImage"), call("s3.DeleteObject"),
+			})
+		wait = []Call{polls("ec2.DescribeImages")}
+	default:
+		look = []Call{perhaps("ec2.DescribeSnapshots")}
+		work = []Call{call("ebs.StartSnapshot"), {Operation: "ebs.PutSnapshotBlock", Most: s.gib * blocksPerGiB}, call("ebs.CompleteSnapshot")}
+		wait = []Call{call("ec2.DescribeImages"), polls("ec2.DescribeSnapshots"), call("ec2.RegisterImage"), polls("ec2.DescribeImages")}
+		if s.TestsOnly {
+			wait[1].Perhaps, wait[2].Perhaps = true, true
 		}
 	}
-	s.add(builder.StagePublish, "", slices.Concat(
-		[]Call{perhaps("ec2.DescribeSnapshots")}, write, []Call{call("ec2.DescribeImages")}, register, []Call{polls("ec2.DescribeImages")})...)
+	if s.TestsOnly {
+		for n := range work {
+			work[n].Perhaps = true
+		}
+	}
+	s.add(builder.StagePublish, "", slices.Concat(look, work, wait)...)
+}
+
+// stage writes a disk into the bucket, from which VM Import reads it: in parts, unless
+// it is small.
+func stage() []Call {
+	return []Call{perhaps("s3.PutObject"), perhaps("s3.CreateMultipartUpload"), maybePolls("s3.UploadPart"), perhaps("s3.CompleteMultipartUpload")}
 }
 
 // test boots an instance of the image, also where there are no tests: it has to boot.

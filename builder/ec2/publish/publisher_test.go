@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +22,7 @@ import (
 
 	"github.com/seed-6db18919/ingot/builder"
 	driver "github.com/seed-6db18919/ingot/builder/ec2"
+	"github.com/seed-6db18919/ingot/builder/ec2/estimate"
 	"github.com/seed-6db18919/ingot/builder/ec2/publish"
 	"github.com/seed-6db18919/ingot/builder/ec2/publish/publishtest"
 	"github.com/seed-6db18919/ingot/builder/local/store"
@@ -181,6 +184,7 @@ func TestPublishByImport(t *testing.T) {
 			if err != nil || img.ID != "ami-1" || img.Driver != "ec2" || img.Digest != "sha256:"+digest {
 				t.Fatalf("published as %+v, %v", img, err)
 			}
+			planned(t, i.forms, via)
 			key := "disks/ingot/publish/" + digest + ".vmdk"
 			if s.key != key || s.puts != 1 || len(s.removed) != 1 || s.removed[0] != key {
 				t.Errorf("%d times put to %s, removed %v", s.puts, s.key, s.removed)
@@ -219,6 +223,25 @@ func TestPublishByImport(t *testing.T) {
 				t.Errorf("on the wire: %v", err)
 			}
 		})
+	}
+}
+
+// planned holds the calls of EC2 against those that the plan of such a recipe tells.
+func planned(t *testing.T, forms []url.Values, via recipe.Via) {
+	t.Helper()
+	plan := estimate.Of(estimate.Input{Region: "eu-west-1", InstanceType: "m5.large", Recipe: &recipe.Recipe{Publish: &recipe.Publish{Driver: "ec2", Via: via}}})
+	at := slices.IndexFunc(plan.Steps, func(s estimate.Step) bool { return s.Stage == string(builder.StagePublish) })
+	want, asked := map[string]bool{}, map[string]bool{}
+	for _, c := range plan.Steps[at].Calls {
+		if operation, ok := strings.CutPrefix(c.Operation, "ec2."); ok && !c.Perhaps {
+			want[operation] = true
+		}
+	}
+	for _, form := range forms {
+		asked[form.Get("Action")] = true
+	}
+	if !maps.Equal(asked, want) {
+		t.Errorf("asked for %v, planned is %v", asked, want)
 	}
 }
 
