@@ -1,6 +1,7 @@
 package ec2test
 
 import (
+	"cmp"
 	"encoding/base64"
 	"fmt"
 	"net/http"
@@ -115,6 +116,9 @@ func (c *Cloud) runInstances(r *Request) answer {
 	if most := form.Get("MaxCount"); most != form.Get("MinCount") {
 		return bad("UnsupportedOperation", "the test's cloud launches as many instances as it can have, so MinCount must be MaxCount")
 	}
+	if refused := spotRequest(form); refused.status != 0 {
+		return refused
+	}
 	userData, err := base64.StdEncoding.DecodeString(form.Get("UserData"))
 	if err != nil || len(userData) > 16<<10 {
 		return bad("InvalidUserData.Malformed", "Invalid BASE64 encoding of user data, or more than 16 KB")
@@ -134,7 +138,7 @@ func (c *Cloud) runInstances(r *Request) answer {
 		i := &instance{
 			id: id, parent: parent, devices: devices, noAgent: r.noAgent, changed: make(chan struct{}),
 			profile: form.Get("IamInstanceProfile.Name")+form.Get("IamInstanceProfile.Arn") != "",
-			spot:    form.Get("InstanceMarketOptions.MarketType") == "spot" && form.Get("InstanceMarketOptions.SpotOptions.SpotInstanceType") != "persistent",
+			spot:    form.Get("InstanceMarketOptions.MarketType") == "spot",
 		}
 		i.ends = i.spot || form.Get("InstanceInitiatedShutdownBehavior") == "terminate"
 		i.enter(statePending, c.options.Polls, true)
@@ -142,7 +146,7 @@ func (c *Cloud) runInstances(r *Request) answer {
 		if c.options.Machine != nil {
 			i.machine = c.options.Machine(Launch{
 				Instance: id, Image: parent.id, Type: form.Get("InstanceType"), RootGiB: root.gib,
-				Root: c.uploadedRoot(root.snapshot, root.gib), UserData: string(userData), Tags: tagsFor(form, "instance"),
+				Root: c.uploadedRoot(root.snapshot, root.gib), UserData: string(userData), Tags: TagsFor(form, "instance"),
 			})
 		}
 		c.instances[id] = i
@@ -155,6 +159,20 @@ func (c *Cloud) runInstances(r *Request) answer {
 		c.tokens[token] = reservation{parameters: parameters, answer: a.body}
 	}
 	return a
+}
+
+// spotRequest says why there can be no Spot request. Those that outlive their instance,
+// and launch another when it is terminated, are not here.
+func spotRequest(form url.Values) answer {
+	const options = "InstanceMarketOptions.SpotOptions."
+	kind, interrupted := cmp.Or(form.Get(options+"SpotInstanceType"), "one-time"), form.Get(options+"InstanceInterruptionBehavior")
+	switch {
+	case kind == "persistent":
+		return bad("UnsupportedOperation", "the test's cloud has one-time Spot requests alone")
+	case interrupted == "stop" || interrupted == "hibernate":
+		return bad("InvalidParameterCombination", "The request with type '%s' is not supported when instanceInterruptionBehavior is set to '%s'.", kind, interrupted)
+	}
+	return answer{}
 }
 
 // sameReservation answers a launch that was asked for again.

@@ -77,8 +77,8 @@ func (f filter) matches(values ...string) bool {
 	})
 }
 
-// tagsFor are the tags of a form for one kind of resource.
-func tagsFor(form url.Values, kind string) map[string]string {
+// TagsFor are the tags of a form for one kind of resource.
+func TagsFor(form url.Values, kind string) map[string]string {
 	tags := map[string]string{}
 	for _, prefix := range members(form, "TagSpecification") {
 		if form.Get(prefix+"ResourceType") != kind {

@@ -94,7 +94,7 @@ func (c *Cloud) createImage(form url.Values) answer {
 	if a := c.dropOwnSnapshot(img.id); !a.ok() {
 		return a
 	}
-	if a := c.snapshotVolumes(i, img, tagsFor(form, "snapshot")); !a.ok() {
+	if a := c.snapshotVolumes(i, img, TagsFor(form, "snapshot")); !a.ok() {
 		return a
 	}
 	for _, p := range changed {
@@ -114,7 +114,7 @@ func (c *Cloud) createImage(form url.Values) answer {
 func onlyImage(form url.Values) url.Values {
 	changed := maps.Clone(form)
 	without(changed, "BlockDeviceMapping")
-	setTags(changed, "image", tagsFor(form, "image"))
+	setTags(changed, "image", TagsFor(form, "image"))
 	return changed
 }
 

@@ -53,7 +53,7 @@ func (c *Cloud) importImage(form url.Values) answer {
 		return bad("UnsupportedOperation", "the test's cloud imports one disk at a time")
 	}
 	t := &importTask{
-		id: "import-ami-" + newID()[:8], parameters: parameters, tags: tagsFor(form, "import-image-task"),
+		id: "import-ami-" + newID()[:8], parameters: parameters, tags: TagsFor(form, "import-image-task"),
 		bucket: form.Get(disks[0] + "UserBucket.S3Bucket"), key: form.Get(disks[0] + "UserBucket.S3Key"), format: strings.ToUpper(form.Get(disks[0] + "Format")),
 	}
 	for _, p := range members(form, "TagSpecification") {

@@ -40,7 +40,7 @@ type instance struct {
 	profile bool // the agent may reach Systems Manager
 	noAgent bool // it never does
 	muted   bool // it takes no commands any more
-	spot    bool // once, so that it cannot be stopped
+	spot    bool // of a one-time request, so that it cannot be stopped
 	ends    bool // terminated when it shuts itself down
 
 	machine  Machine
@@ -207,6 +207,9 @@ func (c *Cloud) Kill(id string) {
 	}
 	i.enter(stateTerminated, 0, true)
 	i.reason = [2]string{"Server.InternalError", "Server.InternalError: Internal error on launch"}
+	if i.spot {
+		i.reason = [2]string{"Server.SpotInstanceTermination", "Server.SpotInstanceTermination: Spot instance termination"}
+	}
 	c.remove(i)
 }
 
