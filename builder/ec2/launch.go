@@ -65,14 +65,15 @@ func (d *Driver) bring(ctx context.Context, s start) (*machine, error) {
 		}
 	}
 	if i != nil {
-		m.id, m.adopted = aws.ToString(i.InstanceId), true
+		m.adopted = true
 		if m.cleaned, err = cleaned(i.Tags); err != nil {
 			return nil, err
 		}
-		d.cfg.Log.WithField("build", s.build).WithField("instance", m.id).Info("an instance of this build is there and is taken up")
-	} else if m.id, err = d.run(ctx, s, image, had); err != nil {
+		d.cfg.Log.WithField("build", s.build).WithField("instance", aws.ToString(i.InstanceId)).Info("an instance of this build is there and is taken up")
+	} else if i, err = d.run(ctx, s, image, had); err != nil {
 		return nil, err
 	}
+	m.id, m.spot = aws.ToString(i.InstanceId), i.InstanceLifecycle == types.InstanceLifecycleTypeSpot
 	if m.cleaned > 0 {
 		return m, nil // there is no agent on it any more, and it may be stopped
 	}
@@ -98,39 +99,46 @@ func cleaned(tags []types.Tag) (int, error) {
 	return strconv.Atoi(text)
 }
 
+// markets are where capacity is asked for, in order: true is Spot. Its requests are
+// one-time ones, which end with their instance: one that lasts would launch another
+// whenever somebody terminates it. What shuts down from inside is terminated then, as
+// Sysprep does at its end.
+func (d *Driver) markets(s start, image types.Image) []bool {
+	if !d.cfg.Spot || s.role == roleBuild && catalogue.IsWindows(image.Platform) {
+		return []bool{false}
+	}
+	return []bool{true, false}
+}
+
 // run asks for an instance, with one type and subnet after the other.
-func (d *Driver) run(ctx context.Context, s start, image types.Image, had int) (string, error) {
+func (d *Driver) run(ctx context.Context, s start, image types.Image, had int) (*types.Instance, error) {
 	subnets := d.cfg.Subnets
 	if len(subnets) == 0 {
 		subnets = []string{""}
 	}
-	markets := []bool{false}
-	if d.cfg.Spot {
-		markets = []bool{true, false}
-	}
 	var short []error
-	for _, spot := range markets {
+	for _, spot := range d.markets(s, image) {
 		for _, kind := range d.cfg.InstanceTypes {
 			for _, subnet := range subnets {
 				in, err := d.input(s, image, kind, subnet, spot)
 				if err != nil {
-					return "", err
+					return nil, err
 				}
 				// The same instance for the same wish: an answer that got lost costs nothing.
 				in.ClientToken = aws.String(token(d.cfg.Owner, s.build, string(s.role), strconv.Itoa(had), s.ami, kind, subnet, strconv.FormatBool(spot)))
 				out, err := d.aws.Compute.RunInstances(ctx, in)
 				if err == nil {
-					return aws.ToString(out.Instances[0].InstanceId), nil
+					return &out.Instances[0], nil
 				}
 				if !isOne(err, capacity) {
-					return "", err
+					return nil, err
 				}
 				short = append(short, err)
 				d.cfg.Log.WithField("type", kind).WithField("subnet", subnet).Warn("there is no capacity: " + code(err))
 			}
 		}
 	}
-	return "", failed(builder.StageLaunch, "EC2 has no capacity for an instance", errors.Join(short...))
+	return nil, failed(builder.StageLaunch, "EC2 has no capacity for an instance", errors.Join(short...))
 }
 
 func (d *Driver) input(s start, image types.Image, kind, subnet string, spot bool) (*ec2.RunInstancesInput, error) {
@@ -162,7 +170,7 @@ func (d *Driver) input(s start, image types.Image, kind, subnet string, spot boo
 	}
 	if spot {
 		in.InstanceMarketOptions = &types.InstanceMarketOptionsRequest{MarketType: types.MarketTypeSpot}
-		in.InstanceInitiatedShutdownBehavior = "" // spot instances of one request have no choice
+		in.InstanceInitiatedShutdownBehavior = "" // Spot instances of one request have no choice
 	}
 	return in, nil
 }

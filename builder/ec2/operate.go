@@ -27,6 +27,7 @@ type machine struct {
 	build   string
 	role    role
 	windows bool
+	spot    bool   // it cannot be stopped, and may be taken back
 	agent   string // file
 	ops     int    // operations so far: a build does the same ones in the same order each time
 	adopted bool   // another process began the work: some of it may be done
@@ -126,7 +127,17 @@ func (m *machine) perform(ctx context.Context, r relay.Request, emit func(compon
 	defer stop()
 	c := &command{machine: m, request: r}
 	defer c.cancelOn(ctx)
-	return c.follow(watched, ear, emit)
+	outcome, err := c.follow(watched, ear, emit)
+	return outcome, sooner(watched, err)
+}
+
+// sooner is why calls were cut short, where their context has ended: they say no more
+// than that it has.
+func sooner(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 // signInbox lets an instance write under a prefix, and nowhere else.

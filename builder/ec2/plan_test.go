@@ -136,6 +136,7 @@ func TestPlanIsWhatABuildDoes(t *testing.T) {
 		again    bool // with other tests, which alone are to be done
 	}{
 		"nothing but a parent":      {parent: ami},
+		"Spot":                      {parent: ami, spot: true, uses: []string{"build"}, tests: []string{"test"}},
 		"files":                     {parent: ami, files: true, again: true},
 		"components that are tests": {parent: ami, uses: []string{"build", "validate", "test"}, tests: []string{"test"}},
 		"a test that prepares":      {parent: ami, tests: []string{"test", "prepare"}},

@@ -49,8 +49,12 @@ func (i *instance) snapshot(ctx context.Context, key string, inventory builder.I
 	if err := i.leave(ctx); err != nil {
 		return builder.Image{}, err
 	}
-	if err := i.stop(ctx); err != nil {
-		return builder.Image{}, err
+	// The disk has to be complete. EC2 stops no Spot instance of a one-time request;
+	// CreateImage shuts it down for its snapshots, and starts it again.
+	if !i.spot {
+		if err := i.stop(ctx); err != nil {
+			return builder.Image{}, err
+		}
 	}
 	facts, err := json.Marshal(inventory)
 	if err != nil {
@@ -145,13 +149,30 @@ func (i *instance) createImage(ctx context.Context, key string) (string, error) 
 		return aws.ToString(out.ImageId), nil
 	}
 	if code(err) != "InvalidAMIName.Duplicate" {
-		return "", err
+		return "", i.orLost(ctx, err)
 	}
 	image, found, lookErr := i.d.imageByKey(ctx, key)
 	if lookErr != nil || !found || aws.ToString(image.Name) != name {
 		return "", err
 	}
 	return aws.ToString(image.ImageId), nil
+}
+
+// orLost is why a call about the instance failed: the instance itself may be gone.
+func (i *instance) orLost(ctx context.Context, err error) error {
+	if !isOne(err, []string{"IncorrectState", "InvalidInstanceID.NotFound"}) {
+		return err
+	}
+	lookErr := i.d.states.wait(ctx, want{instance: i.id}, func(v view) (bool, error) {
+		if now, known := v.instances[i.id]; !known || over(now) {
+			return false, i.lost(now)
+		}
+		return true, nil
+	})
+	if lookErr != nil {
+		return lookErr
+	}
+	return err
 }
 
 // imageName is unique and says what people look for. EC2 takes 3 to 128 characters.

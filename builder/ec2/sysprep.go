@@ -72,8 +72,12 @@ func (i *instance) generalise(ctx context.Context) error {
 
 // runScript runs a script without the agent, and waits for its end.
 func (m *machine) runScript(ctx context.Context, what string, script []string) error {
-	ctx, stop := m.watch(ctx)
+	watched, stop := m.watch(ctx)
 	defer stop()
+	return sooner(watched, m.awaitScript(watched, what, script))
+}
+
+func (m *machine) awaitScript(ctx context.Context, what string, script []string) error {
 	id, err := m.sendScript(ctx, what, script)
 	for err == nil {
 		i, ended, askErr := m.ended(ctx, id)

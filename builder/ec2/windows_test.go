@@ -19,6 +19,7 @@ import (
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/component"
 	"github.com/seed-6db18919/ingot/builder/ec2/ec2test"
+	"github.com/seed-6db18919/ingot/builder/ec2/estimate"
 	"github.com/seed-6db18919/ingot/builder/recipe"
 	"github.com/seed-6db18919/ingot/builder/relay"
 )
@@ -217,7 +218,7 @@ func TestWindowsFromLaunchToExec(t *testing.T) {
 		Name: "windows", Platform: "Windows", Parent: recipe.Parent{Kind: recipe.ParentAMI, Name: windowsParent, Text: windowsParent},
 		Components:     []recipe.Use{useOf(t, "install", "build", "made")},
 		Tests:          []recipe.Use{useOf(t, "look", "test", "made")},
-		Infrastructure: recipe.Infrastructure{Isolation: recipe.Container, TimeoutMinutes: 5},
+		Infrastructure: recipe.Infrastructure{Driver: Name, Isolation: recipe.Container, TimeoutMinutes: 5},
 	}}
 	build := func() (builder.Result, error) {
 		return builder.New(d, forgetful{}).Build(t.Context(), request, func(builder.Event) {})
@@ -226,6 +227,7 @@ func TestWindowsFromLaunchToExec(t *testing.T) {
 	if err != nil || !result.Passed() {
 		t.Fatalf("%+v, %v", result, err)
 	}
+	ec2test.Planned(t, c.Calls(), estimate.Of(estimate.Input{Recipe: request.Recipe, Region: ec2test.Region, InstanceType: cfg.InstanceTypes[0]}))
 	disk, made := a.images[result.Image.ID]
 	if !made || disk.ingot || !disk.generalised || !slices.Equal(disk.ran, []string{"install"}) {
 		t.Errorf("the image %s holds %+v", result.Image.ID, disk)

@@ -111,8 +111,10 @@ func (s *stepper) imageCalls() []Call {
 	} else { // what has been brought is taken off again
 		calls = slices.Concat(operation(), removeAgent(operation()))
 	}
-	return append(calls,
-		call("ec2.StopInstances"), polls("ec2.DescribeInstances"), call("s3.PutObject"),
+	if !s.Spot || s.windows() { // Spot instances are shut down by CreateImage
+		calls = append(calls, call("ec2.StopInstances"), polls("ec2.DescribeInstances"))
+	}
+	return append(calls, call("s3.PutObject"),
 		call("ec2.CreateImage"), polls("ec2.DescribeImages"), maybePolls("ec2.DescribeSnapshots"),
 		call("s3.GetObject"), call("ec2.DescribeSnapshots"), call("ec2.CreateTags"))
 }
