@@ -3,7 +3,6 @@ package ec2
 import (
 	"context"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -12,6 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
+
+	"github.com/seed-6db18919/ingot/builder/ec2/answer"
 )
 
 // states watches instances and images for everybody who waits for one: a round asks
@@ -170,7 +171,7 @@ func (s *states) look(ctx context.Context, wants []want) {
 		if ctx.Err() != nil {
 			return
 		}
-		if is := code(err); is != "UnauthorizedOperation" && !strings.HasPrefix(is, "AccessDenied") {
+		if refused := answer.Denied(err) || answer.Unknown(err) && code(err) != ""; !refused {
 			s.d.cfg.Log.WithError(err).Warn("the state of instances and images could not be read; it is tried again")
 			return
 		}

@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/smithy-go"
 
 	"github.com/seed-6db18919/ingot/builder"
+	"github.com/seed-6db18919/ingot/builder/ec2/answer"
 )
 
 // authors is an error that the author of the recipe puts right.
@@ -28,9 +28,11 @@ func (q question) failed(what string, err error) error {
 		Err:    fmt.Errorf("%s: %w", what, err),
 	}
 	var api smithy.APIError
-	switch {
-	case !errors.As(err, &api), api.ErrorFault() == smithy.FaultServer, throttled(err):
-		e.Fault = builder.Transient
+	switch e.Fault, e.Hint = answer.Means(err); {
+	case !errors.As(err, &api):
+		if !answer.Unknown(err) {
+			e.Fault = builder.Transient
+		}
 	case api.ErrorCode() == "ParameterNotFound":
 		e.Fault, e.Reason = builder.Author, "the parameter "+shorten(q.parameter)+" does not exist in this region"
 		e.Hint = q.missingHint("create it, or name another parent image")
@@ -50,11 +52,6 @@ func (q question) missingHint(otherwise string) string {
 		return q.alias.Withdrawn + "; name an image of your own by its id"
 	}
 	return "choose another region, or name an image by its id"
-}
-
-func throttled(err error) bool {
-	codes := retry.ThrottleErrorCode{Codes: retry.DefaultThrottleErrorCodes}
-	return codes.IsErrorThrottle(err).Bool()
 }
 
 // shorten makes a foreign text fit for a message.
