@@ -33,6 +33,7 @@ type inbox struct {
 
 	mu        sync.Mutex
 	listeners map[string]*listener // by the part of the key after prefix
+	failed    error                // of the last look
 	wake      chan struct{}
 	cancel    context.CancelFunc
 	ended     sync.WaitGroup
@@ -153,7 +154,11 @@ func (b *inbox) work(ctx context.Context) {
 				return
 			}
 		}
-		if err := b.look(ctx); err != nil && ctx.Err() == nil {
+		err := b.look(ctx)
+		b.mu.Lock()
+		b.failed = err
+		b.mu.Unlock()
+		if err != nil && ctx.Err() == nil {
 			// Whoever listens looks after its instance when it hears nothing.
 			b.d.cfg.Log.WithError(err).Warn("the inbox could not be read; it is tried again")
 		}
@@ -163,6 +168,13 @@ func (b *inbox) work(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// trouble is why the last look has found nothing; nil: it was a good one.
+func (b *inbox) trouble() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.failed
 }
 
 // look reads everything that lies in the inbox, and deletes it.

@@ -135,16 +135,15 @@ func (i *instance) pack(ctx context.Context, tree recipe.Tree, files []recipe.Fi
 		return source, err
 	}
 	source = relay.Source{SHA256: hex.EncodeToString(sum.Sum(nil)), Size: info.Size()}
-	key := i.d.cfg.Prefix + "files/" + source.SHA256
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return source, err
 	}
-	if _, err := i.d.aws.Objects.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String(i.d.cfg.Bucket), Key: aws.String(key), Body: f}); err != nil {
-		return source, err
-	}
-	source.URL, err = i.d.sign(ctx, key)
+	_, err = i.d.aws.Objects.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String(i.d.cfg.Bucket), Key: aws.String(i.d.archiveKey(source)), Body: f})
 	return source, err
 }
+
+// archiveKey is where an archive of files lies.
+func (d *Driver) archiveKey(s relay.Source) string { return d.cfg.Prefix + "files/" + s.SHA256 }
 
 // writeArchive writes files with the names, owners and modes that they get on the
 // instance.

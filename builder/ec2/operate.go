@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -32,13 +33,16 @@ type machine struct {
 	ops     int    // operations so far: a build does the same ones in the same order each time
 	adopted bool   // another process began the work: some of it may be done
 	cleaned int    // operations that are behind the instance because its agent is gone
+
+	launched time.Time // by this process; zero: by another
 }
 
 const (
 	// signedFor is how long an instance may use what it is given to read.
 	signedFor = time.Hour
 	// toldFor is how long an instance may write into the inbox with one signature.
-	// Credentials of a role may end sooner; then the command is sent again.
+	// Credentials of a role may end sooner, and a signature ends with them: then
+	// nothing is heard, and the command is sent again with new ones.
 	toldFor = 12 * time.Hour
 	// resends is how often a command is sent again without a new sign of life.
 	resends = 3
@@ -72,11 +76,7 @@ func (m *machine) operate(ctx context.Context, r relay.Request, emit func(compon
 // next names a request by its place and content, so that it is the same in each life
 // of the daemon.
 func (m *machine) next(r *relay.Request) error {
-	what := *r // without signatures, which differ each time
-	if r.Archive != nil {
-		what.Archive = &relay.Source{SHA256: r.Archive.SHA256, Size: r.Archive.Size}
-	}
-	identity, err := json.Marshal(what)
+	identity, err := json.Marshal(r) // without signatures, which each sending makes anew
 	m.ops++
 	r.ID = fmt.Sprintf("%03d-%s", m.ops, token(string(identity))[:16])
 	return err
@@ -118,14 +118,9 @@ func (d *Driver) putObject(ctx context.Context, key string, content []byte) erro
 func (m *machine) perform(ctx context.Context, r relay.Request, emit func(component.Event)) (relay.Outcome, error) {
 	ear := m.d.inbox.listen()
 	defer ear.leave()
-	signed, err := m.d.signInbox(ctx, ear.prefix())
-	if err != nil {
-		return relay.Outcome{}, err
-	}
-	r.Inbox = signed
 	watched, stop := m.watch(ctx)
 	defer stop()
-	c := &command{machine: m, request: r}
+	c := &command{machine: m, request: r, prefix: ear.prefix()}
 	defer c.cancelOn(ctx)
 	outcome, err := c.follow(watched, ear, emit)
 	return outcome, sooner(watched, err)
@@ -198,9 +193,9 @@ func (m *machine) lost(i types.Instance) error {
 // command is an operation on its way: it may be sent more than once.
 type command struct {
 	*machine
-	request relay.Request
-	source  relay.Source // of the request
-	sent    []string     // ids of commands
+	request relay.Request // without signatures
+	prefix  string        // of what it tells
+	sent    []string      // ids of commands
 }
 
 // follow sends the command and hears its notes. When nothing is heard for long, it
@@ -236,13 +231,16 @@ func (c *command) follow(ctx context.Context, ear *listener, emit func(component
 		}
 		// At first a command may fail before the agent runs; later there are beats.
 		if quiet := time.Since(last); quiet >= wait {
-			alive, err := c.alive(ctx)
+			alive, problem, err := c.alive(ctx)
 			if err != nil {
 				return relay.Outcome{}, err
 			}
 			if !alive || quiet >= pace.quiet {
 				if silent++; silent > resends {
-					return relay.Outcome{}, c.mute()
+					return relay.Outcome{}, c.mute(problem)
+				}
+				if problem != nil {
+					c.d.cfg.Log.WithField("instance", c.id).WithError(problem).Warn("a command failed and is sent again: " + problem.Output)
 				}
 				if err := c.send(ctx); err != nil {
 					return relay.Outcome{}, err
@@ -254,20 +252,29 @@ func (c *command) follow(ctx context.Context, ear *listener, emit func(component
 	}
 }
 
-func (c *command) mute() error {
+// mute is the error when sending again has not helped: what became of the last
+// command, or why there is nothing to hear.
+func (c *command) mute(problem *builder.Error) error {
+	if problem != nil {
+		return problem
+	}
+	if err := c.d.inbox.trouble(); err != nil {
+		return failed(builder.StageBuild, "what instance "+c.id+" tells could not be read from the bucket", err)
+	}
 	return &builder.Error{Fault: builder.Transient, Stage: builder.StageBuild,
 		Reason: "instance " + c.id + " does what it is told, but nothing of it is heard",
 		Hint:   "an instance has to reach S3: check the subnet's route, endpoints and the security group's outbound rules"}
 }
 
-// send gives the instance the request and has its agent do it.
+// send gives the instance the request and has its agent do it. All that the instance
+// is given is signed now: what an earlier sending gave it may have run out. An agent
+// that is at it goes on, and the one that comes tells what it does.
 func (c *command) send(ctx context.Context) error {
-	if c.source.URL == "" {
-		if err := c.deliver(ctx); err != nil {
-			return err
-		}
+	source, err := c.deliver(ctx)
+	if err != nil {
+		return err
 	}
-	script, err := c.d.script(ctx, c.machine, c.source)
+	script, err := c.d.script(ctx, c.machine, source)
 	if err != nil {
 		return err
 	}
@@ -286,7 +293,8 @@ func (m *machine) sendScript(ctx context.Context, what string, script []string) 
 		document = "AWS-RunPowerShellScript"
 	}
 	const longest = "172800" // seconds, the most that the document takes
-	for begin := time.Now(); ; {
+	// An instance that restarts is out of reach for a moment.
+	err = m.d.appeared(ctx, func() error {
 		out, err := m.d.aws.Commands.SendCommand(ctx, &ssm.SendCommandInput{
 			DocumentName: aws.String(document), InstanceIds: []string{m.id},
 			Parameters:     map[string][]string{"commands": script, "executionTimeout": {longest}},
@@ -294,14 +302,22 @@ func (m *machine) sendScript(ctx context.Context, what string, script []string) 
 			Comment:        aws.String(clipComment("ingot " + m.build + " " + what)),
 		})
 		if err == nil {
-			return aws.ToString(out.Command.CommandId), nil
+			id = aws.ToString(out.Command.CommandId)
 		}
-		// An instance that restarts is out of reach for a moment.
-		if !isOne(err, notYet) || time.Since(begin) > m.d.cfg.pace.visible {
-			return "", err
+		return err
+	})
+	return id, err
+}
+
+// appeared repeats a call for as long as AWS may take to know what it has just made.
+func (d *Driver) appeared(ctx context.Context, call func() error) error {
+	for begin := time.Now(); ; {
+		err := call()
+		if !isOne(err, notYet) || time.Since(begin) > d.cfg.pace.visible {
+			return err
 		}
-		if err := pause(ctx, m.d.cfg.pace.states); err != nil {
-			return "", err
+		if err := pause(ctx, d.cfg.pace.states); err != nil {
+			return err
 		}
 	}
 }
@@ -322,23 +338,41 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// deliver puts the request where the instance can fetch it.
-func (c *command) deliver(ctx context.Context) error {
-	text, err := json.Marshal(c.request)
+// deliver puts the request where the instance can fetch it. It is named by its content:
+// an agent that an earlier sending started must not find another one.
+func (c *command) deliver(ctx context.Context) (relay.Source, error) {
+	text, err := c.signed(ctx)
 	if err != nil {
-		return err
+		return relay.Source{}, err
 	}
 	if len(text) > relay.MaxRequest {
-		return &builder.Error{Fault: builder.Author, Stage: builder.StageBuild,
+		return relay.Source{}, &builder.Error{Fault: builder.Author, Stage: builder.StageBuild,
 			Reason: fmt.Sprintf("the component and its parameters have %d bytes, more than %d", len(text), relay.MaxRequest)}
 	}
-	key := fmt.Sprintf("%sbuilds/%s/%s/%s.request", c.d.cfg.Prefix, c.build, c.id, c.request.ID)
+	source := relay.Source{SHA256: relay.Digest(text), Size: int64(len(text))}
+	key := fmt.Sprintf("%sbuilds/%s/%s/%s-%.8s.request", c.d.cfg.Prefix, c.build, c.id, c.request.ID, source.SHA256)
 	if err := c.d.putObject(ctx, key, text); err != nil {
-		return err
+		return relay.Source{}, err
 	}
-	url, err := c.d.sign(ctx, key)
-	c.source = relay.Source{URL: url, SHA256: relay.Digest(text), Size: int64(len(text))}
-	return err
+	source.URL, err = c.d.sign(ctx, key)
+	return source, err
+}
+
+// signed is the request with the signatures that the instance needs for it.
+func (c *command) signed(ctx context.Context) ([]byte, error) {
+	r := c.request
+	var err error
+	if r.Inbox, err = c.d.signInbox(ctx, c.prefix); err != nil {
+		return nil, err
+	}
+	if r.Archive != nil {
+		archive := *r.Archive
+		if archive.URL, err = c.d.sign(ctx, c.d.archiveKey(archive)); err != nil {
+			return nil, err
+		}
+		r.Archive = &archive
+	}
+	return json.Marshal(r)
 }
 
 // sign makes an address with which an object can be read for a while.
@@ -352,27 +386,49 @@ func (d *Driver) sign(ctx context.Context, key string) (string, error) {
 }
 
 // alive looks at the last command. One that ended without telling its end has
-// failed before the agent ran, or could not reach the inbox.
-func (c *command) alive(ctx context.Context) (bool, error) {
+// failed before the agent ran, or could not reach the inbox: that is the problem.
+func (c *command) alive(ctx context.Context) (alive bool, problem *builder.Error, err error) {
 	i, ended, err := c.ended(ctx, c.sent[len(c.sent)-1])
 	if err != nil || !ended {
-		return true, err
+		return true, nil, err
 	}
 	if i.Status == ssmtypes.CommandInvocationStatusSuccess {
-		return false, nil // it is told, and will be heard
+		return false, nil, nil // it is told, and will be heard
 	}
 	said, err := c.complaint(ctx, aws.ToString(i.CommandId))
 	if err != nil {
-		return false, err
+		return false, nil, err
 	}
-	if len(c.sent) <= resends && i.Status != ssmtypes.CommandInvocationStatusCancelled {
-		c.d.cfg.Log.WithField("instance", c.id).WithField("status", aws.ToString(i.StatusDetails)).Warn("a command failed and is sent again: " + said)
-		return false, nil
+	problem = c.problem(aws.ToString(i.StatusDetails), said)
+	if i.Status == ssmtypes.CommandInvocationStatusCancelled {
+		return false, nil, problem // and whoever has cancelled it does not want it again
 	}
-	return false, &builder.Error{Stage: builder.StageBuild,
-		Reason: fmt.Sprintf("the agent could not be run on instance %s: %s", c.id, aws.ToString(i.StatusDetails)),
-		Hint:   "the instance needs sh, sha256sum and one of curl, wget and python3, and a way to S3",
-		Output: said}
+	return false, problem, nil
+}
+
+var (
+	// refusals are what an agent, curl, wget, Python and PowerShell say of a request that
+	// the bucket refuses.
+	refusals = regexp.MustCompile(`(?i)(store answers|returned error:|\bERROR|HTTP Error|\() ?(400|403)\b`)
+	// expiries are what S3 says of a signature or a token that has run out.
+	expiries = regexp.MustCompile(`ExpiredToken|(?i)(token|request|policy) (has |is )?expired`)
+)
+
+// problem says what a command that has failed means.
+func (c *command) problem(status, said string) *builder.Error {
+	e := &builder.Error{Stage: stageOf(c.role), Output: said}
+	switch {
+	case expiries.MatchString(said):
+		e.Reason = "what was signed for instance " + c.id + " ended before the instance could use it"
+		e.Hint = "the credentials of the daemon have to last for minutes at least, and be renewed by the SDK; see that the host's clock is right, too"
+	case refusals.MatchString(said):
+		e.Reason = "the bucket " + c.d.cfg.Bucket + " refuses what was signed for instance " + c.id
+		e.Hint = "the daemon's role has to allow s3:GetObject and s3:PutObject there, and neither the bucket's policy nor that of the subnet's endpoint may forbid it; docs/aws-permissions.md has the policy"
+	default:
+		e.Reason = fmt.Sprintf("the agent could not be run on instance %s: %s", c.id, status)
+		e.Hint = "the instance needs sh, sha256sum and one of curl, wget and python3, and a way to S3"
+	}
+	return e
 }
 
 // ended tells whether a command has ended, and how.

@@ -161,7 +161,8 @@ func (a *Agent) once(ctx context.Context, r Request, dir string) (err error) {
 	tell := &teller{client: &a.Client, inbox: r.Inbox, journal: journal}
 	// Another command that is at it may also die of it.
 	mine, err := lock.try()
-	if err == nil && !mine {
+	followed := err == nil && !mine
+	if followed {
 		mine, err = tell.follow(ctx, lock.try)
 	}
 	if err != nil || !mine {
@@ -175,7 +176,23 @@ func (a *Agent) once(ctx context.Context, r Request, dir string) (err error) {
 		_, err := tell.follow(ctx, nil)
 		return err
 	}
+	if followed && r.Op == Run && r.Job != nil {
+		// The other one has ended for a restart that is still to come: this program has
+		// seen it at work, and what follows is for the machine afterwards.
+		switch pending, err := a.pending(*r.Job, dir); {
+		case err != nil:
+			return err
+		case pending:
+			return ErrReboot
+		}
+	}
 	return a.work(ctx, r, dir, tell)
+}
+
+// pending reports whether a job waits for the restart that it asked for.
+func (a *Agent) pending(job component.Job, dir string) (bool, error) {
+	job.StateDir = dir
+	return component.Pending(job, a.Env)
 }
 
 // work does the operation beside a teller that empties the journal.
@@ -222,7 +239,7 @@ func (a *Agent) run(ctx context.Context, job component.Job, dir string, out *jou
 	job.StateDir, job.LogDir = dir, filepath.Join(a.Dir, "log")
 	begun := filepath.Join(dir, "begun")
 	if _, err := os.Stat(begun); err == nil {
-		switch pending, err := component.Pending(job, a.Env); {
+		switch pending, err := a.pending(job, dir); {
 		case err != nil:
 			return Outcome{}, err
 		case !pending:

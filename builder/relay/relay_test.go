@@ -241,6 +241,42 @@ func TestRebootGoesOn(t *testing.T) {
 	}
 }
 
+// TestFollowerLeavesARestartToTheMachine: when the operation that it follows ends for a
+// restart, what comes after it is for the restarted machine.
+func TestFollowerLeavesARestartToTheMachine(t *testing.T) {
+	s, a := newStore(t), newAgent(t)
+	gate, mark := filepath.Join(t.TempDir(), "gate"), filepath.Join(t.TempDir(), "mark")
+	r := bash("op", "if [ -e "+mark+" ]; then echo back; else touch "+mark+"; echo going; until [ -e "+gate+" ]; do sleep 0.05; done; exit 194; fi")
+	var both sync.WaitGroup
+	restarts := func(name string) {
+		source := s.request(t, r, name)
+		both.Go(func() {
+			if err := a.Do(t.Context(), source); !errors.Is(err, ErrReboot) {
+				t.Errorf("%s: %v, want %v", name, err, ErrReboot)
+			}
+		})
+	}
+	restarts("first")
+	s.await(t)
+	restarts("second")
+	for going := ""; !strings.Contains(going, "going"); _, going = s.journal(t, "second") {
+		s.await(t)
+	}
+	if err := os.WriteFile(gate, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	both.Wait()
+	if _, output := s.journal(t, "second"); output != "going\n" {
+		t.Errorf("before the restart the second one tells %q", output)
+	}
+	if err := a.Do(t.Context(), s.request(t, r, "third")); err != nil {
+		t.Fatal(err)
+	}
+	if done, output := s.outcome(t, "third"); output != "going\nback\n" || done.Result == nil || done.Result.Status != component.Success {
+		t.Errorf("%q %+v", output, done)
+	}
+}
+
 func TestRestartThatNobodyAskedForIsNoSuccess(t *testing.T) {
 	s, a := newStore(t), newAgent(t)
 	dir := filepath.Join(a.Dir, "ops", "op")

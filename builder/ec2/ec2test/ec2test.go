@@ -62,7 +62,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 
 	"github.com/seed-6db18919/ingot/internal/mototest"
 )
@@ -129,6 +128,7 @@ type Cloud struct {
 	tokens    map[string]reservation
 	commands  map[string]*command
 	imports   []*importTask
+	session   int // how many have ended
 }
 
 // Start starts a Cloud that lasts as long as the test. It needs the environment
@@ -189,7 +189,7 @@ func (c *Cloud) listen(cancel context.CancelFunc) {
 func (c *Cloud) Config() aws.Config {
 	return aws.Config{
 		Region: Region, BaseEndpoint: aws.String(c.URL), HTTPClient: c.client,
-		Credentials: credentials.StaticCredentialsProvider{Value: keys},
+		Credentials: aws.CredentialsProviderFunc(c.credentials),
 	}
 }
 

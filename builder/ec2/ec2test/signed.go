@@ -1,6 +1,7 @@
 package ec2test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -10,22 +11,52 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 )
 
-// keys are those of Config.
+// keys are those of Config, with the token of the session if there is one.
 var keys = aws.Credentials{AccessKeyID: "AKIDTEST", SecretAccessKey: "secret"}
+
+// EndSession ends the credentials that Config has given so far, and with them all that
+// was signed with them. From now on it gives others, as a role's provider does.
+func (c *Cloud) EndSession() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.session++
+}
+
+// credentials are those of the session.
+func (c *Cloud) credentials(context.Context) (aws.Credentials, error) {
+	now := keys
+	now.SessionToken = c.token()
+	return now, nil
+}
+
+// token is that of the session; the first has none.
+func (c *Cloud) token() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.session == 0 {
+		return ""
+	}
+	return fmt.Sprintf("session-%d", c.session)
+}
 
 // admit checks a request for an object whose address is its permission; moto takes
 // any. Other requests come with a header, and are the SDK's to sign rightly.
-func admit(r *Request) answer {
+func (c *Cloud) admit(r *Request) answer {
 	query := r.http.URL.Query()
 	if r.http.Header.Get("Authorization") != "" {
 		return answer{}
 	}
+	ended := func(token string) bool { return token != c.token() }
 	denied := func(code, format string, arguments ...any) answer {
 		return refuse("s3", http.StatusForbidden, code, fmt.Sprintf(format, arguments...))
 	}
 	if r.http.Method == http.MethodPost && strings.HasPrefix(r.http.Header.Get("Content-Type"), "multipart/form-data") {
-		if err := signedForm(r); err != nil {
+		token, err := signedForm(r)
+		switch {
+		case err != nil:
 			return denied("AccessDenied", "Invalid according to Policy: %v", err)
+		case ended(token):
+			return expiredToken()
 		}
 		return answer{}
 	}
@@ -47,7 +78,14 @@ func admit(r *Request) answer {
 	if err != nil || want != query.Get("X-Amz-Signature") {
 		return denied("SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided.")
 	}
+	if ended(query.Get("X-Amz-Security-Token")) {
+		return expiredToken()
+	}
 	return answer{}
+}
+
+func expiredToken() answer {
+	return refuse("s3", http.StatusBadRequest, "ExpiredToken", "The provided token has expired.")
 }
 
 // signature is what the request's would be, with what it says was signed.
@@ -55,8 +93,9 @@ func signature(r *http.Request, at time.Time) (string, error) {
 	unsigned := r.Clone(r.Context())
 	unsigned.URL.Scheme, unsigned.URL.Host = "http", r.Host
 	query := unsigned.URL.Query()
-	signed := query.Get("X-Amz-SignedHeaders")
-	for _, name := range []string{"X-Amz-Signature", "X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-SignedHeaders"} {
+	signed, with := query.Get("X-Amz-SignedHeaders"), keys
+	with.SessionToken = query.Get("X-Amz-Security-Token")
+	for _, name := range []string{"X-Amz-Signature", "X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-SignedHeaders", "X-Amz-Security-Token"} {
 		query.Del(name)
 	}
 	unsigned.URL.RawQuery = query.Encode()
@@ -69,7 +108,7 @@ func signature(r *http.Request, at time.Time) (string, error) {
 			unsigned.Header[http.CanonicalHeaderKey(name)] = r.Header.Values(name)
 		}
 	}
-	address, _, err := v4.NewSigner().PresignHTTP(r.Context(), keys, unsigned, "UNSIGNED-PAYLOAD", "s3", Region, at, func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })
+	address, _, err := v4.NewSigner().PresignHTTP(r.Context(), with, unsigned, "UNSIGNED-PAYLOAD", "s3", Region, at, func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })
 	if err != nil {
 		return "", err
 	}

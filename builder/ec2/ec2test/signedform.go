@@ -20,20 +20,21 @@ import (
 const maxForm = 16 << 20
 
 // signedForm checks an upload by form, which the policy in it permits: its signature,
-// its time, the key and the size. The body can be read again afterwards.
-func signedForm(r *Request) error {
+// its time, the key and the size. It returns the token of the session that has signed it.
+// The body can be read again afterwards.
+func signedForm(r *Request) (token string, err error) {
 	body, err := io.ReadAll(io.LimitReader(r.http.Body, maxForm))
 	if err != nil {
-		return err
+		return "", err
 	}
 	r.http.Body = io.NopCloser(bytes.NewReader(body))
 	_, parameters, err := mime.ParseMediaType(r.http.Header.Get("Content-Type"))
 	if err != nil {
-		return err
+		return "", err
 	}
 	form, err := multipart.NewReader(bytes.NewReader(body), parameters["boundary"]).ReadForm(maxForm)
 	if err != nil {
-		return err
+		return "", err
 	}
 	field := func(name string) string {
 		for key, values := range form.Value {
@@ -45,21 +46,21 @@ func signedForm(r *Request) error {
 	}
 	files := form.File["file"]
 	if len(files) != 1 {
-		return errors.New("POST requires exactly one file upload per request")
+		return "", errors.New("POST requires exactly one file upload per request")
 	}
 	encoded := field("policy")
 	if field("x-amz-signature") != signatureOf(encoded, field("x-amz-credential")) {
-		return errors.New("the signature does not match")
+		return "", errors.New("the signature does not match")
 	}
 	text, err := base64.StdEncoding.DecodeString(encoded)
 	if err != nil {
-		return err
+		return "", err
 	}
 	var policy formPolicy
 	if err := json.Unmarshal(text, &policy); err != nil {
-		return err
+		return "", err
 	}
-	return policy.permits(field, files[0].Size)
+	return field("x-amz-security-token"), policy.permits(field, files[0].Size)
 }
 
 // signatureOf is Signature Version 4 of a policy with the keys of Config.

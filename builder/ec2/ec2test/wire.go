@@ -127,7 +127,7 @@ func (c *Cloud) answer(w http.ResponseWriter, request *Request) {
 	case "ebs":
 		c.blockCall(w, request)
 	case "s3":
-		if refused := admit(request); refused.status != 0 {
+		if refused := c.admit(request); refused.status != 0 {
 			drain(request)
 			refused.write(w)
 			return
