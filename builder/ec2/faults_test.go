@@ -186,3 +186,29 @@ func TestAgentThatNeverAnswers(t *testing.T) {
 		t.Errorf("still running: %v", left)
 	}
 }
+
+// TestNewThingsMayNotBeKnownYet has AWS not find for a while what it has just made: an
+// image is made and booted all the same, and an instance that nobody wants any more, as
+// soon as it is launched, is ended.
+func TestNewThingsMayNotBeKnownYet(t *testing.T) {
+	machines := ec2test.ContainerMachines(t)
+	c := ec2test.Start(t, ec2test.Options{Machine: machines, Unseen: 3})
+	d := newDriver(t, configOf(t, c, realAgent(t)))
+	ami := ec2test.Parents[0].ID
+	img, err := makeImage(t.Context(), d, "unseen", ami)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ranOnce(t, d, "unseen", img)
+
+	unwanted := errors.New("nobody wants it any more")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	c.Faults.Add(&ec2test.Fault{Service: "ec2", Operation: "DescribeInstances", From: 2, // the first looks for one to take up
+		Effect: ec2test.Before(func(*ec2test.Request) { cancel(unwanted) })})
+	if _, err := d.Launch(ctx, builder.LaunchSpec{Build: "unwanted", Base: builder.Base{Ref: ami}}); !errors.Is(err, unwanted) && !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if left := running(t, c); len(left) > 0 {
+		t.Errorf("still running: %v", left)
+	}
+}

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -51,6 +50,12 @@ func (d *Driver) adopt(ctx context.Context, s start) (found *types.Instance, had
 // a new one.
 func (d *Driver) bring(ctx context.Context, s start) (*machine, error) {
 	image, err := d.describeImage(ctx, s.ami)
+	if isOne(err, notYet) && s.role == roleTest { // it may be as new as the build
+		err = d.appeared(ctx, func() error {
+			image, err = d.describeImage(ctx, s.ami)
+			return err
+		})
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -72,6 +77,8 @@ func (d *Driver) bring(ctx context.Context, s start) (*machine, error) {
 		d.cfg.Log.WithField("build", s.build).WithField("instance", aws.ToString(i.InstanceId)).Info("an instance of this build is there and is taken up")
 	} else if i, err = d.run(ctx, s, image, had); err != nil {
 		return nil, err
+	} else {
+		m.launched = time.Now()
 	}
 	m.id, m.spot = aws.ToString(i.InstanceId), i.InstanceLifecycle == types.InstanceLifecycleTypeSpot
 	if m.cleaned > 0 {
@@ -126,7 +133,11 @@ func (d *Driver) run(ctx context.Context, s start, image types.Image, had int) (
 				}
 				// The same instance for the same wish: an answer that got lost costs nothing.
 				in.ClientToken = aws.String(token(d.cfg.Owner, s.build, string(s.role), strconv.Itoa(had), s.ami, kind, subnet, strconv.FormatBool(spot)))
-				out, err := d.aws.Compute.RunInstances(ctx, in)
+				var out *ec2.RunInstancesOutput
+				err = d.appeared(ctx, func() (err error) { // the image may be a new one
+					out, err = d.aws.Compute.RunInstances(ctx, in)
+					return err
+				})
 				if err == nil {
 					return &out.Instances[0], nil
 				}
@@ -265,10 +276,18 @@ func (m *machine) console(ctx context.Context) string {
 	return strings.ToValidUTF8(string(text[max(0, len(text)-most):]), "\ufffd")
 }
 
-// terminate ends the instance. One that is gone is no error.
+// terminate ends the instance. One that is gone is no error, but one that was just
+// launched may not be known yet.
 func (m *machine) terminate(ctx context.Context) error {
-	_, err := m.d.aws.Compute.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{m.id}})
-	if slices.Contains([]string{"InvalidInstanceID.NotFound"}, code(err)) {
+	end := func() error {
+		_, err := m.d.aws.Compute.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{m.id}})
+		return err
+	}
+	err := end()
+	if time.Since(m.launched) < m.d.cfg.pace.visible && isOne(err, notYet) {
+		err = m.d.appeared(ctx, end)
+	}
+	if code(err) == "InvalidInstanceID.NotFound" {
 		return nil
 	}
 	return failed(builder.StageLaunch, "instance "+m.id+" could not be terminated", err)

@@ -13,6 +13,7 @@ import (
 	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/seed-6db18919/ingot/builder"
+	"github.com/seed-6db18919/ingot/builder/ec2/catalogue"
 	"github.com/seed-6db18919/ingot/builder/ec2/publish"
 	"github.com/seed-6db18919/ingot/builder/recipe"
 )
@@ -117,7 +118,11 @@ func (d *Driver) importObject(ctx context.Context, o objectParent, log func(stri
 	} else {
 		log(fmt.Sprintf("%s is imported as %s", o.Text, made.ID))
 	}
-	image, err := d.parents.Resolve(ctx, made.ID, d.architecture())
+	var image catalogue.Image
+	err = d.appeared(ctx, func() (err error) {
+		image, err = d.parents.Resolve(ctx, made.ID, d.architecture())
+		return err
+	})
 	if err != nil {
 		return builder.Base{}, err
 	}

@@ -231,15 +231,16 @@ func (d *Driver) finished(ctx context.Context, i types.Image) (builder.Image, er
 		return img, fmt.Errorf("inventory of %s: %w", img.ID, err)
 	}
 	snapshots := snapshotsOf(i)
-	if err := d.sizes(ctx, snapshots, &img); err != nil {
+	if tagOf(i.Tags, tagImage) != "" {
+		return img, d.sizes(ctx, snapshots, &img)
+	}
+	// What was just made may not be known yet.
+	if err := d.appeared(ctx, func() error { return d.sizes(ctx, snapshots, &img) }); err != nil {
 		return img, err
 	}
-	if tagOf(i.Tags, tagImage) == "" {
-		if err := d.tag(ctx, map[string]string{tagImage: "complete"}, append(snapshots, img.ID)...); err != nil {
-			return img, err
-		}
-	}
-	return img, nil
+	return img, d.appeared(ctx, func() error {
+		return d.tag(ctx, map[string]string{tagImage: "complete"}, append(snapshots, img.ID)...)
+	})
 }
 
 func snapshotsOf(i types.Image) []string {
