@@ -105,7 +105,7 @@ func (b *Builder) Build(ctx context.Context, req Request, observe Observer) (Res
 	if limit <= 0 {
 		limit = time.Hour
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, &Error{
+	ctx, cancel := withLimit(ctx, limit, &Error{
 		Fault:  Author,
 		Reason: fmt.Sprintf("the build took longer than %s", limit),
 		Hint:   "raise infrastructure.timeoutMinutes, or find the step that hangs in the log",

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/buildertest"
@@ -257,6 +258,68 @@ func TestTimeoutIsTheAuthors(t *testing.T) {
 			t.Errorf("left alive: %v", driver.Live())
 		}
 	})
+}
+
+// patient is a driver whose images take a service longer than any recipe allows.
+type patient struct {
+	*buildertest.Driver
+	takes time.Duration
+	hold  bool
+}
+
+func (p patient) Launch(ctx context.Context, spec builder.LaunchSpec) (builder.Instance, error) {
+	inst, err := p.Driver.Launch(ctx, spec)
+	return patientInstance{inst, p}, err
+}
+
+type patientInstance struct {
+	builder.Instance
+	patient
+}
+
+func (i patientInstance) Snapshot(ctx context.Context, key string, inventory builder.Inventory) (builder.Image, error) {
+	if i.hold {
+		release := builder.Hold(ctx)
+		defer release()
+		defer release() // once is enough, twice does no harm
+		defer builder.Hold(ctx)()
+	}
+	select {
+	case <-time.After(i.takes):
+	case <-ctx.Done():
+		return builder.Image{}, context.Cause(ctx)
+	}
+	return i.Instance.Snapshot(ctx, key, inventory)
+}
+
+// TestTheClockStandsStillWhileAServiceWorks: the time in which a service makes an image
+// is not the recipe's; what the recipe does before and after it is.
+func TestTheClockStandsStillWhileAServiceWorks(t *testing.T) {
+	for name, k := range map[string]struct {
+		hold bool
+		hang string
+		want string // of the error
+	}{
+		"it is held":                {hold: true},
+		"it is not":                 {want: "longer than 1h0m0s"},
+		"it is held, and goes on":   {hold: true, hang: "http", want: "longer than 1h0m0s"},
+		"what comes before is slow": {hold: true, hang: "site", want: "longer than 1h0m0s"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				driver := buildertest.New()
+				driver.Hang = k.hang
+				begin := time.Now()
+				_, err := builder.New(patient{driver, 3 * time.Hour, k.hold}, remembered{}).Build(t.Context(), builder.Request{Build: "1", Recipe: sample(t)}, func(builder.Event) {})
+				if (err == nil) != (k.want == "") || err != nil && (builder.FaultOf(err) != builder.Author || !strings.Contains(err.Error(), k.want)) {
+					t.Errorf("after %s: %v, want %q", time.Since(begin), err, k.want)
+				}
+				if took := time.Since(begin); took > 4*time.Hour {
+					t.Errorf("it took %s", took)
+				}
+			})
+		})
+	}
 }
 
 func TestStopKeepsItsCause(t *testing.T) {

@@ -182,8 +182,10 @@ func imageName(owner, build, key string) string {
 	return name[:min(len(name), most)] + "-" + token(key)[:16]
 }
 
-// waitImage waits as long as the snapshots of an AMI move.
+// waitImage waits as long as the snapshots of an AMI move: that takes as long as EC2
+// needs for the disks, and is not of the time that the recipe gives its build.
 func (d *Driver) waitImage(ctx context.Context, ami, key string) (types.Image, error) {
+	defer builder.Hold(ctx)()
 	var made types.Image
 	begin, moved, last := time.Now(), time.Now(), ""
 	err := d.states.wait(ctx, want{image: ami}, func(v view) (bool, error) {

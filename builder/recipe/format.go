@@ -51,7 +51,7 @@ func Format() yamldoc.Format {
 			"infrastructure.driver":         {Doc: "Who makes the image.", Default: driverLocal, Allowed: []string{driverLocal, driverEC2, driverManaged}},
 			"infrastructure.isolation":      {Doc: "Components run at native speed in a container, or in a booted machine.", Default: string(Container), Allowed: []string{string(Container), string(VM)}},
 			"infrastructure.keepOnFailure":  {Doc: "Keep the instance of a failed build to look at.", Default: "false"},
-			"infrastructure.timeoutMinutes": {Doc: "Of the whole build.", Default: "60", Min: 1, Max: maxTimeoutMinutes},
+			"infrastructure.timeoutMinutes": {Doc: "Of the whole build, without the time in which AWS makes, imports or takes a disk.", Default: "60", Min: 1, Max: maxTimeoutMinutes},
 			"infrastructure.testDisks":      {Doc: "Sizes in GiB of further, empty disks of the test instance.", Most: maxTestDisks, Min: 1, Max: maxVolumeGiB},
 
 			"publish":        {Doc: "Makes the image of a local build an AMI, too, on which the tests are run and which is released."},
