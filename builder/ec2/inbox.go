@@ -33,7 +33,8 @@ type inbox struct {
 
 	mu        sync.Mutex
 	listeners map[string]*listener // by the part of the key after prefix
-	failed    error                // of the last look
+	looked    time.Time            // when the last look was begun that has read everything
+	failed    error                // of the look after that, if it has failed
 	wake      chan struct{}
 	cancel    context.CancelFunc
 	ended     sync.WaitGroup
@@ -59,7 +60,7 @@ func newInbox(d *Driver) *inbox {
 	ctx, cancel := context.WithCancel(context.Background())
 	b := &inbox{
 		d: d, cancel: cancel, listeners: map[string]*listener{}, wake: make(chan struct{}, 1),
-		prefix: fmt.Sprintf("%sinbox/%s/%s/", d.cfg.Prefix, d.cfg.Owner, rand.Text()),
+		prefix: fmt.Sprintf("%sinbox/%s/%s/", d.cfg.Prefix, d.cfg.Owner, rand.Text()), looked: time.Now(),
 	}
 	b.ended.Go(func() { b.work(ctx) })
 	return b
@@ -154,10 +155,7 @@ func (b *inbox) work(ctx context.Context) {
 				return
 			}
 		}
-		err := b.look(ctx)
-		b.mu.Lock()
-		b.failed = err
-		b.mu.Unlock()
+		err := b.note(time.Now(), b.look(ctx))
 		if err != nil && ctx.Err() == nil {
 			// Whoever listens looks after its instance when it hears nothing.
 			b.d.cfg.Log.WithError(err).Warn("the inbox could not be read; it is tried again")
@@ -170,11 +168,22 @@ func (b *inbox) work(ctx context.Context) {
 	}
 }
 
-// trouble is why the last look has found nothing; nil: it was a good one.
-func (b *inbox) trouble() error {
+// note remembers a look that was begun then.
+func (b *inbox) note(begun time.Time, err error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.failed
+	if b.failed = err; err == nil {
+		b.looked = begun
+	}
+	return err
+}
+
+// upTo is the time up to which all that was told was read, and why there is no more.
+// What no look has come to yet is no silence.
+func (b *inbox) upTo() (looked time.Time, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.looked, b.failed
 }
 
 // look reads everything that lies in the inbox, and deletes it.

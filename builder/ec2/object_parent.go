@@ -103,11 +103,13 @@ func (d *Driver) importObject(ctx context.Context, o objectParent, log func(stri
 	if tags["Name"] == "" {
 		tags["Name"] = clipTag("ingot " + path.Base(o.key))
 	}
+	release := builder.Hold(ctx) // what VM Import does takes as long as it moves
 	made, err := publish.Convert(ctx, d.aws.Imports, publish.Import{
 		Source: publish.Source{Bucket: o.bucket, Key: o.key, Format: o.format()},
-		Image:  publish.Image{Name: imageName(d.cfg.Owner, "import", o.Name+" "+revision), Tags: tags, Progress: log, Every: d.cfg.pace.states},
+		Image:  publish.Image{Name: imageName(d.cfg.Owner, "import", o.Name+" "+revision), Tags: tags, Progress: log, Watch: d.Watch()},
 		Role:   d.cfg.ImportRole,
 	})
+	release()
 	if err != nil {
 		return builder.Base{}, err
 	}

@@ -120,11 +120,14 @@ func TestParentIsImportedOncePerContent(t *testing.T) {
 // TestImportOnItsWayIsTakenUp by the next daemon, wherever the first one ended.
 func TestImportOnItsWayIsTakenUp(t *testing.T) {
 	i := newImporting(t)
+	slow := i.cfg
+	slow.pace.states = 400 * time.Millisecond // in which each step of an import is seen
+	first := newDriver(t, slow)
 	for _, at := range []string{"pending", "converting", "preparing ami"} {
 		p := i.put("disks/"+at+".ova", strings.Repeat("\x00", 257)+"ustar "+at)
 		before, begun := len(i.imported()), i.calls()
 		ctx, stop := context.WithCancelCause(t.Context())
-		_, err := i.d.Resolve(ctx, p, func(line string) {
+		_, err := first.Resolve(ctx, p, func(line string) {
 			if strings.HasSuffix(line, at) {
 				stop(errors.New("killed"))
 			}

@@ -199,7 +199,9 @@ type command struct {
 }
 
 // follow sends the command and hears its notes. When nothing is heard for long, it
-// looks what became of the command, and sends it again: the agent does it once.
+// looks what became of the command, and sends it again: the agent does it once. What
+// was told and not read yet is no silence: many builds may tell more than is read at
+// once, and a command that is sent again would only add to it.
 func (c *command) follow(ctx context.Context, ear *listener, emit func(component.Event)) (relay.Outcome, error) {
 	if err := c.send(ctx); err != nil {
 		return relay.Outcome{}, err
@@ -229,8 +231,12 @@ func (c *command) follow(ctx context.Context, ear *listener, emit func(component
 			return relay.Outcome{}, context.Cause(ctx)
 		case <-check.C:
 		}
+		looked, unread := c.d.inbox.upTo()
+		if unread != nil && min(time.Since(looked), time.Since(last)) >= (resends+1)*pace.quiet {
+			return relay.Outcome{}, failed(stageOf(c.role), "what instance "+c.id+" tells could not be read from the bucket", unread)
+		}
 		// At first a command may fail before the agent runs; later there are beats.
-		if quiet := time.Since(last); quiet >= wait {
+		if quiet := looked.Sub(last); quiet >= wait {
 			alive, problem, err := c.alive(ctx)
 			if err != nil {
 				return relay.Outcome{}, err
@@ -257,9 +263,6 @@ func (c *command) follow(ctx context.Context, ear *listener, emit func(component
 func (c *command) mute(problem *builder.Error) error {
 	if problem != nil {
 		return problem
-	}
-	if err := c.d.inbox.trouble(); err != nil {
-		return failed(builder.StageBuild, "what instance "+c.id+" tells could not be read from the bucket", err)
 	}
 	return &builder.Error{Fault: builder.Transient, Stage: builder.StageBuild,
 		Reason: "instance " + c.id + " does what it is told, but nothing of it is heard",

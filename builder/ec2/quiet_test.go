@@ -10,80 +10,11 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
-	"sync"
-	"testing"
 	"time"
 
-	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/component"
-	"github.com/seed-6db18919/ingot/builder/ec2/ec2test"
 	"github.com/seed-6db18919/ingot/builder/relay"
 )
-
-// TestManyBuildsAskLittle has 500 builds under way, each with a component that runs
-// and says nothing, at the pace of real use. What the daemon asks of AWS meanwhile
-// does not grow with their number.
-func TestManyBuildsAskLittle(t *testing.T) {
-	const builds, window = 500, 30 * time.Second
-	agents := &quietAgents{client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 32}}, over: make(chan struct{})}
-	t.Cleanup(agents.client.CloseIdleConnections)
-	c := ec2test.Start(t, ec2test.Options{Machine: ec2test.Scripted(agents.run)})
-	cfg := configOf(t, c, realAgent(t))
-	cfg.pace = pace{online: 10 * time.Minute}
-	cfg.Log = nil
-	d := newDriver(t, cfg)
-
-	var all, busy sync.WaitGroup
-	busy.Add(builds)
-	for n := range builds {
-		all.Go(func() {
-			begun := sync.OnceFunc(busy.Done)
-			defer begun()
-			inst, err := d.Launch(t.Context(), builder.LaunchSpec{Build: fmt.Sprint(n), Base: builder.Base{Ref: ec2test.Parents[0].ID}})
-			if err != nil {
-				t.Errorf("build %d: %v", n, err)
-				return
-			}
-			defer func() {
-				if err := inst.Close(context.WithoutCancel(t.Context())); err != nil {
-					t.Errorf("build %d: %v", n, err)
-				}
-			}()
-			result, err := inst.Run(t.Context(), jobOf("quiet", "true"), func(e component.Event) {
-				if e.Kind == component.Output {
-					begun()
-				}
-			})
-			if err != nil || result.Status != component.Success {
-				t.Errorf("build %d: %+v, %v", n, result.Status, err)
-			}
-		})
-	}
-	busy.Wait()
-	from := time.Now()
-	timer := time.NewTimer(window)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-t.Context().Done():
-	}
-	counts := c.Calls().Between(from, time.Now()).Counts()
-	close(agents.over)
-	all.Wait()
-
-	// Instances write objects, too: those calls are not the daemon's.
-	delete(counts, "s3:PostBucket")
-	delete(counts, "s3:PostObject")
-	total := 0
-	for _, n := range counts {
-		total += n
-	}
-	perSecond := float64(total) / window.Seconds()
-	t.Logf("%d builds under way: %.1f calls per second: %v", builds, perSecond, counts)
-	if total == 0 || perSecond > 5 {
-		t.Errorf("%.1f calls per second, want more than none and at most 5", perSecond)
-	}
-}
 
 // quietAgents stand for the agents of many instances: each says once that it has
 // begun, gives signs of life, and is done when the test says so.

@@ -13,11 +13,13 @@ import (
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
 	"github.com/seed-6db18919/ingot/builder/ec2/answer"
+	"github.com/seed-6db18919/ingot/builder/ec2/publish"
 )
 
-// states watches instances and images for everybody who waits for one: a round asks
-// once for all instances, once for all images, and once for each fifty instances
-// that have not reached Systems Manager, however many builds there are.
+// states watches instances, images, snapshots and imports for everybody who waits for
+// one: a round asks once for all instances, once for all images, once for each two
+// hundred snapshots and once for each fifty instances that have not reached Systems
+// Manager, however many builds there are.
 type states struct {
 	d *Driver
 
@@ -38,13 +40,17 @@ type view struct {
 	online    map[string]bool
 	images    map[string]types.Image
 	progress  map[string]string // of snapshots, as EC2 gives it
-	err       error             // that concerns everybody: the calls are not allowed
+	snapshots map[string]types.Snapshot
+	imports   map[string]types.ImportImageTask
+	disks     map[string]types.ImportSnapshotTask
+	err       error // that concerns everybody: the calls are not allowed
 }
 
 // want is somebody who waits, and for what.
 type want struct {
-	instance, online, image string
-	since                   int // the first round that counts
+	instance, online, image   string
+	snapshot, imported, disks string // disks: the import of one, which becomes a snapshot
+	since                     int    // the first round that counts
 }
 
 func newStates(d *Driver) *states {
@@ -105,6 +111,7 @@ func (s *states) work(ctx context.Context) {
 			}
 		}
 		s.look(ctx, wants)
+		tick.Reset(s.d.cfg.pace.states) // whoever has seen it may want the next one, too
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -167,12 +174,38 @@ func (s *states) look(ctx context.Context, wants []want) {
 			now.images, now.progress = images, progress
 		}
 	}
+	if ids := asks(func(w want) string { return w.snapshot }); len(ids) > 0 {
+		snapshots, failed := s.d.snapshots(ctx, ids)
+		if note(failed); failed == nil {
+			now.snapshots = snapshots
+		}
+	}
+	if len(asks(func(w want) string { return w.imported })) > 0 {
+		imports := map[string]types.ImportImageTask{}
+		failed := error(nil)
+		for t, err := range publish.ImageTasks(ctx, s.d.aws.Imports) {
+			imports[aws.ToString(t.ImportTaskId)], failed = t, err
+		}
+		if note(failed); failed == nil {
+			now.imports = imports
+		}
+	}
+	if len(asks(func(w want) string { return w.disks })) > 0 {
+		disks := map[string]types.ImportSnapshotTask{}
+		failed := error(nil)
+		for t, err := range publish.SnapshotTasks(ctx, s.d.aws.Imports) {
+			disks[aws.ToString(t.ImportTaskId)], failed = t, err
+		}
+		if note(failed); failed == nil {
+			now.disks = disks
+		}
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			return
 		}
 		if refused := answer.Denied(err) || answer.Unknown(err) && code(err) != ""; !refused {
-			s.d.cfg.Log.WithError(err).Warn("the state of instances and images could not be read; it is tried again")
+			s.d.cfg.Log.WithError(err).Warn("what is waited for could not be looked at; it is tried again")
 			return
 		}
 		now.err = err

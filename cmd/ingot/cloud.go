@@ -58,7 +58,7 @@ func openCloud(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (
 	}
 	publisher := &publish.Publisher{
 		Blocks: publish.NewBlocks(loaded, 0), Images: sdk.NewFromConfig(loaded),
-		Dir: filepath.Join(cfg.DataDir, "publish", a.Region), Tags: driver.ImageTags(),
+		Dir: filepath.Join(cfg.DataDir, "publish", a.Region), Tags: driver.ImageTags(), Watch: driver.Watch(),
 		Bucket: publish.NewBucket(loaded, a.Bucket, a.Prefix, a.ImportRole),
 	}
 	return &cloud{driver: driver, publisher: struct {

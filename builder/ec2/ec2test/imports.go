@@ -80,7 +80,7 @@ func (c *Cloud) beginning(t *importTask) ([]byte, answer) {
 	return a.body, a
 }
 
-// describeImports lists tasks, and lets those that are asked for by name go on.
+// describeImports lists tasks, and lets those that it lists go on.
 func (c *Cloud) describeImports(form url.Values) answer {
 	ids := list(form, "ImportTaskId")
 	for _, id := range ids {
@@ -94,10 +94,8 @@ func (c *Cloud) describeImports(form url.Values) answer {
 			continue
 		}
 		tasks.children = append(tasks.children, t.show("item"))
-		if len(ids) > 0 {
-			if a := c.goOn(t); a.status != 0 {
-				return a
-			}
+		if a := c.goOn(t); a.status != 0 {
+			return a
 		}
 	}
 	return good(element("DescribeImportImageTasksResponse", tasks))

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
@@ -197,11 +198,11 @@ func (c *conversion) throughSnapshot(ctx context.Context) (AMI, error) {
 	}
 	image := c.Image
 	err = c.wait(ctx, id, func() (task, error) {
-		out, err := c.api.DescribeImportSnapshotTasks(ctx, &ec2.DescribeImportSnapshotTasksInput{ImportTaskIds: []string{id}})
-		if err != nil || len(out.ImportSnapshotTasks) == 0 || out.ImportSnapshotTasks[0].SnapshotTaskDetail == nil {
+		t, err := c.Image.watch(c.api, c.api).SnapshotTask(ctx, id)
+		if err != nil || t == nil || t.SnapshotTaskDetail == nil {
 			return task{}, err
 		}
-		d := out.ImportSnapshotTasks[0].SnapshotTaskDetail
+		d := t.SnapshotTaskDetail
 		image.Snapshot = aws.ToString(d.SnapshotId)
 		return task{aws.ToString(d.Status), aws.ToString(d.StatusMessage), aws.ToString(d.Progress)}, nil
 	})
@@ -217,26 +218,22 @@ func (c *conversion) throughSnapshot(ctx context.Context) (AMI, error) {
 // snapshotTask returns the task that is on its way or done, or begins it.
 func (c *conversion) snapshotTask(ctx context.Context) (string, error) {
 	spent := 0
-	pages := ec2.NewDescribeImportSnapshotTasksPaginator(c.api, &ec2.DescribeImportSnapshotTasksInput{MaxResults: aws.Int32(taskPage)})
-	for n := 0; pages.HasMorePages() && n < taskPages; n++ {
-		out, err := pages.NextPage(ctx)
+	for t, err := range SnapshotTasks(ctx, c.api) {
 		if err != nil {
 			return "", err
 		}
-		for _, t := range out.ImportSnapshotTasks {
-			if t.SnapshotTaskDetail == nil || !c.ours(t.Tags) {
-				continue
-			}
-			now := task{state: aws.ToString(t.SnapshotTaskDetail.Status)}
-			going, err := c.going(now, aws.ToString(t.SnapshotTaskDetail.SnapshotId), func(id string) (bool, error) {
-				s, err := describe(ctx, c.api, id)
-				return s != nil, err
-			})
-			if err != nil || going {
-				return aws.ToString(t.ImportTaskId), err
-			}
-			spent++
+		if t.SnapshotTaskDetail == nil || !c.ours(t.Tags) {
+			continue
 		}
+		now := task{state: aws.ToString(t.SnapshotTaskDetail.Status)}
+		going, err := c.going(now, aws.ToString(t.SnapshotTaskDetail.SnapshotId), func(id string) (bool, error) {
+			s, err := describe(ctx, c.api, id)
+			return s != nil, err
+		})
+		if err != nil || going {
+			return aws.ToString(t.ImportTaskId), err
+		}
+		spent++
 	}
 	if err := c.stage(ctx); err != nil {
 		return "", err
@@ -260,11 +257,10 @@ func (c *conversion) throughImage(ctx context.Context) (AMI, error) {
 	}
 	ami := AMI{}
 	err = c.wait(ctx, id, func() (task, error) {
-		out, err := c.api.DescribeImportImageTasks(ctx, &ec2.DescribeImportImageTasksInput{ImportTaskIds: []string{id}})
-		if err != nil || len(out.ImportImageTasks) == 0 {
+		t, err := c.Image.watch(c.api, c.api).ImageTask(ctx, id)
+		if err != nil || t == nil {
 			return task{}, err
 		}
-		t := out.ImportImageTasks[0]
 		ami.ID = aws.ToString(t.ImageId)
 		for _, d := range t.SnapshotDetails[:min(1, len(t.SnapshotDetails))] {
 			ami.Snapshot = aws.ToString(d.SnapshotId)
@@ -285,22 +281,18 @@ func (c *conversion) throughImage(ctx context.Context) (AMI, error) {
 
 func (c *conversion) imageTask(ctx context.Context) (string, error) {
 	spent := 0
-	pages := ec2.NewDescribeImportImageTasksPaginator(c.api, &ec2.DescribeImportImageTasksInput{MaxResults: aws.Int32(taskPage)})
-	for n := 0; pages.HasMorePages() && n < taskPages; n++ {
-		out, err := pages.NextPage(ctx)
+	for t, err := range ImageTasks(ctx, c.api) {
 		if err != nil {
 			return "", err
 		}
-		for _, t := range out.ImportImageTasks {
-			if !c.ours(t.Tags) {
-				continue
-			}
-			going, err := c.going(task{state: aws.ToString(t.Status)}, aws.ToString(t.ImageId), func(id string) (bool, error) { return c.imageThere(ctx, id) })
-			if err != nil || going {
-				return aws.ToString(t.ImportTaskId), err
-			}
-			spent++
+		if !c.ours(t.Tags) {
+			continue
 		}
+		going, err := c.going(task{state: aws.ToString(t.Status)}, aws.ToString(t.ImageId), func(id string) (bool, error) { return c.imageThere(ctx, id) })
+		if err != nil || going {
+			return aws.ToString(t.ImportTaskId), err
+		}
+		spent++
 	}
 	if err := c.stage(ctx); err != nil {
 		return "", err
@@ -343,13 +335,6 @@ func (c *conversion) imageThere(ctx context.Context, id string) (bool, error) {
 	return err == nil && len(out.Images) > 0, err
 }
 
-// Tasks are listed in pages; those behind the last one that is read are older than
-// anything that is of interest.
-const (
-	taskPage  = 100
-	taskPages = 20
-)
-
 func (c *conversion) role() *string {
 	if c.Role == "" {
 		return nil
@@ -364,8 +349,16 @@ func (c *conversion) bucket() *types.UserBucket {
 // own puts the caller's tags on what an import has made. Until then its task has them.
 func (c *conversion) own(ctx context.Context, resources ...string) error {
 	resources = slices.DeleteFunc(resources, func(id string) bool { return id == "" }) // an answer may leave it out
-	_, err := c.api.CreateTags(ctx, &ec2.CreateTagsInput{Resources: resources, Tags: tagList(c.Image.Tags)})
-	return err
+	for begin := time.Now(); ; {
+		_, err := c.api.CreateTags(ctx, &ec2.CreateTagsInput{Resources: resources, Tags: tagList(c.Image.Tags)})
+		is := codeOf(err) // they may not be known yet
+		if is != "InvalidAMIID.NotFound" && is != "InvalidSnapshot.NotFound" || time.Since(begin) > visibleWithin {
+			return err
+		}
+		if err := pause(ctx, lookEvery); err != nil {
+			return err
+		}
+	}
 }
 
 // task is the state of an import.
@@ -379,9 +372,6 @@ func (t task) completed() bool { return t.state == "completed" }
 func (c *conversion) wait(ctx context.Context, id string, look func() (task, error)) error {
 	return c.Image.poll(ctx, "the import "+id, func() (string, bool, error) {
 		t, err := look()
-		if codeOf(err) == "InvalidConversionTaskId.NotFound" || codeOf(err) == "InvalidConversionTaskId" {
-			return "not there yet", false, nil
-		}
 		if err == nil && t.ended() {
 			err = c.refused(id, t)
 		}

@@ -43,6 +43,7 @@ type Publisher struct {
 	Dir     string            // what is remembered of uploads to this account and region
 	Tags    map[string]string // of everything that is made
 	Workers int               // blocks in flight; 0: 32
+	Watch   Watch             // of what is waited for; nil: each wait asks for itself
 	Bucket  Bucket            // for VM Import
 }
 
@@ -57,8 +58,10 @@ type Bucket struct {
 }
 
 // Publish is builder.Publisher's. The image of the same making of a disk is registered
-// once, however often and under whatever version it is published.
+// once, however often and under whatever version it is published. How long that takes
+// is not of the time that the recipe gives its build.
 func (p *Publisher) Publish(ctx context.Context, spec builder.PublishSpec, log func(string)) (builder.Image, error) {
+	defer builder.Hold(ctx)()
 	img := spec.Image
 	if img.Digest == "" || img.Ref == "" {
 		return builder.Image{}, errors.New("an image needs a digest and a disk to be published")
@@ -73,7 +76,7 @@ func (p *Publisher) Publish(ctx context.Context, spec builder.PublishSpec, log f
 	})
 	image := Image{
 		Name:        ImageName(spec.Recipe, strings.TrimPrefix(img.Digest, "sha256:")),
-		Description: fmt.Sprintf("%.100s, built by ingot", spec.Recipe), Tags: tags, Progress: log,
+		Description: fmt.Sprintf("%.100s, built by ingot", spec.Recipe), Tags: tags, Progress: log, Watch: p.Watch,
 	}
 	ami, err := p.make(ctx, spec, image, log)
 	if err != nil {

@@ -1,7 +1,6 @@
 package publish
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,8 +46,9 @@ type Image struct {
 
 	// Progress hears what is waited for, each time that it changes.
 	Progress func(string)
-	// Every is the time between two looks; 0: five seconds.
-	Every time.Duration
+	// Watch looks at what is waited for, at its own pace; nil: the client is asked, all
+	// five seconds.
+	Watch Watch
 }
 
 // AMI is an image of EC2.
@@ -111,7 +111,7 @@ func (r *registering) register(ctx context.Context) (AMI, error) {
 	if err := r.snapshotComplete(ctx); err != nil {
 		return AMI{}, err
 	}
-	out, err := r.images.RegisterImage(ctx, r.request())
+	out, err := r.registerImage(ctx)
 	if codeOf(err) == "InvalidAMIName.Duplicate" {
 		// An answer was lost, or somebody else was faster.
 		found, err := r.appeared(ctx)
@@ -124,6 +124,31 @@ func (r *registering) register(ctx context.Context) (AMI, error) {
 		return AMI{}, err
 	}
 	return r.known(ctx, types.Image{ImageId: out.ImageId}, false)
+}
+
+// registerImage makes the image. A snapshot that was just completed may not be known
+// yet where the call comes to.
+func (r *registering) registerImage(ctx context.Context) (out *ec2.RegisterImageOutput, err error) {
+	for begin := time.Now(); ; {
+		out, err = r.images.RegisterImage(ctx, r.request())
+		if codeOf(err) != "InvalidSnapshot.NotFound" || time.Since(begin) > visibleWithin {
+			return out, err
+		}
+		if err := pause(ctx, lookEvery); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 func (r *registering) request() *ec2.RegisterImageInput {
@@ -210,7 +235,9 @@ func (r *registering) ours(image types.Image) bool {
 
 // appeared is find for an image that must be there, but may not be shown yet.
 func (r *registering) appeared(ctx context.Context) (image types.Image, err error) {
-	err = r.poll(ctx, "the image "+r.Name+" to appear", func() (string, bool, error) {
+	direct := r.Image
+	direct.Watch = nil // which knows no names
+	err = direct.poll(ctx, "the image "+r.Name+" to appear", func() (string, bool, error) {
 		found, err := r.find(ctx)
 		if found != nil {
 			image = *found
@@ -223,7 +250,7 @@ func (r *registering) appeared(ctx context.Context) (image types.Image, err erro
 // snapshotComplete waits for the snapshot.
 func (r *registering) snapshotComplete(ctx context.Context) error {
 	return r.poll(ctx, "the snapshot "+r.Snapshot, func() (string, bool, error) {
-		s, err := describe(ctx, r.images, r.Snapshot)
+		s, err := r.watch(r.images, nil).Snapshot(ctx, r.Snapshot)
 		switch {
 		case err != nil:
 			return "", false, err
@@ -245,22 +272,18 @@ func (r *registering) snapshotComplete(ctx context.Context) error {
 func (r *registering) known(ctx context.Context, image types.Image, reused bool) (AMI, error) {
 	id, name := aws.ToString(image.ImageId), r.Name
 	err := r.poll(ctx, "the image "+id, func() (string, bool, error) {
-		out, err := r.images.DescribeImages(ctx, &ec2.DescribeImagesInput{ImageIds: []string{id}})
-		if code := codeOf(err); code == "InvalidAMIID.NotFound" || code == "InvalidAMIID.Unavailable" {
-			return "not there yet", false, nil
-		}
-		if err != nil {
+		i, err := r.watch(r.images, nil).Image(ctx, id)
+		switch {
+		case err != nil:
 			return "", false, err
-		}
-		if len(out.Images) == 0 {
+		case i == nil:
 			return "not there yet", false, nil
 		}
-		i := out.Images[0]
 		name = aws.ToString(i.Name)
 		if i.State == types.ImageStateFailed || i.State == types.ImageStateError || i.State == types.ImageStateInvalid {
 			return "", false, &builder.Error{
 				Reason: "AWS could not make the image " + id, Hint: "see its state in the EC2 console, and deregister it",
-				Err: fmt.Errorf("state %s: %s", i.State, reasonOf(i)),
+				Err: fmt.Errorf("state %s: %s", i.State, reasonOf(*i)),
 			}
 		}
 		return string(i.State), i.State == types.ImageStateAvailable, nil
@@ -276,9 +299,13 @@ func reasonOf(i types.Image) string {
 }
 
 // poll calls look until it is done, and tells each time that the state is another one.
-// What moves is waited for without an end; what does not, for half an hour.
+// What moves is waited for without an end; what does not, for half an hour. A look that
+// is a Watch's takes the time that lies between two.
 func (i Image) poll(ctx context.Context, what string, look func() (state string, done bool, err error)) error {
-	last, moved := "", time.Now()
+	last, moved, every := "", time.Now(), lookEvery
+	if i.Watch != nil {
+		every = 0
+	}
 	for {
 		state, done, err := look()
 		if err != nil || done {
@@ -298,10 +325,8 @@ func (i Image) poll(ctx context.Context, what string, look func() (state string,
 				Err:    errStalled,
 			}
 		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(cmp.Or(i.Every, lookEvery)):
+		if err := pause(ctx, every); err != nil {
+			return err
 		}
 	}
 }
