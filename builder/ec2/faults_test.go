@@ -133,6 +133,9 @@ func TestFaultsLeaveOneImageOrNone(t *testing.T) {
 			} else if err == nil || !strings.Contains(err.Error(), k.want) || builder.FaultOf(err) != k.fault || len(images) != 0 {
 				t.Errorf("got %v (fault %v), images %v; want %q", err, builder.FaultOf(err), images, k.want)
 			}
+			if left := c.Leftovers(t.Context()).With(tagBuild, build); len(left.Volumes)+len(left.Snapshots) > 0 {
+				t.Errorf("volumes %v and snapshots %v are nobody's", left.Volumes, left.Snapshots)
+			}
 			if left := running(t, c); len(left) > 0 {
 				t.Errorf("still running: %v", left)
 			}
