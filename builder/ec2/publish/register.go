@@ -141,6 +141,9 @@ func (r *registering) registerImage(ctx context.Context) (out *ec2.RegisterImage
 }
 
 func pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return context.Cause(ctx)
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
