@@ -13,6 +13,7 @@ import (
 
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
@@ -29,6 +30,8 @@ import (
 type cloud struct {
 	driver    *ec2.Driver
 	publisher builder.Publisher
+	identity  identity
+	owner     string // aws.owner
 }
 
 // openCloud connects the driver ec2; nil when it is not configured. Nothing is asked
@@ -61,7 +64,7 @@ func openCloud(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (
 		Dir: filepath.Join(cfg.DataDir, "publish", a.Region), Tags: driver.ImageTags(), Watch: driver.Watch(),
 		Bucket: publish.NewBucket(loaded, a.Bucket, a.Prefix, a.ImportRole),
 	}
-	return &cloud{driver: driver, publisher: struct {
+	return &cloud{driver: driver, identity: sts.NewFromConfig(loaded), owner: a.Owner, publisher: struct {
 		*publish.Publisher
 		*ec2.Driver
 	}{publisher, driver}}, nil
@@ -151,7 +154,7 @@ finished images, and instances that are kept for a while (ingot kept). The daemo
 			if p.cloud == nil {
 				return fmt.Errorf("there is no account to look into: aws.region is not configured")
 			}
-			all, err := p.cloud.driver.Leftovers(c.Context(), owned(c.Context(), p.ledger))
+			all, err := p.cloud.leftovers(c.Context(), p.ledger)
 			if err != nil {
 				return err
 			}

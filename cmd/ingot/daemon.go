@@ -258,10 +258,9 @@ func (d *daemon) sweep(ctx context.Context) ([]string, error) {
 	if d.parts.cloud == nil {
 		return removed, err
 	}
-	far := d.parts.cloud.driver
-	left, farErr := far.Leftovers(ctx, owned(ctx, d.parts.ledger))
+	left, farErr := d.parts.cloud.leftovers(ctx, d.parts.ledger)
 	if farErr == nil {
-		left, farErr = far.Reap(ctx, left)
+		left, farErr = d.parts.cloud.driver.Reap(ctx, left)
 	}
 	for _, l := range left {
 		removed = append(removed, l.ID)
