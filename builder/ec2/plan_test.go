@@ -143,6 +143,7 @@ func TestPlanIsWhatABuildDoes(t *testing.T) {
 		"an alias":                  {parent: alias("debian-12"), uses: []string{"build"}},
 		"a parameter":               {parent: recipe.Parent{Kind: recipe.ParentSSM, Name: parameter, Text: parameter}},
 		"a disk in S3":              {parent: recipe.Parent{Kind: recipe.ParentObject, Name: disk, Text: disk}, again: true},
+		"Windows on Spot":           {parent: alias("windows-2022"), platform: component.Windows, spot: true},
 		"Windows":                   {parent: alias("windows-2022"), platform: component.Windows, files: true, tests: []string{"prepare"}, again: true},
 	} {
 		t.Run(name, func(t *testing.T) {
