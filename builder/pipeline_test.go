@@ -91,6 +91,17 @@ func (a *asked) Launch(ctx context.Context, spec builder.LaunchSpec) (builder.In
 
 // An instance reaches AWS when a document that runs on it needs that, wherever in
 // the recipe it stands; tests run in another instance.
+func TestLaunchHasVolumesAndUserDataOfTheRecipe(t *testing.T) {
+	driver, r := &asked{Driver: buildertest.New()}, sample(t)
+	r.UserData, r.BlockDevices = "#!/bin/sh", []recipe.BlockDevice{{Name: "/dev/sdf", Virtual: "ephemeral0"}}
+	if _, err := builder.New(driver, remembered{}).Build(t.Context(), builder.Request{Build: "1", Recipe: r}, func(builder.Event) {}); err != nil {
+		t.Fatal(err)
+	}
+	if driver.spec.UserData != r.UserData || !slices.Equal(driver.spec.BlockDevices, r.BlockDevices) {
+		t.Errorf("asked for %+v", driver.spec)
+	}
+}
+
 func TestInstancesReachAWSWhereADocumentNeedsIt(t *testing.T) {
 	needy := document(t, "needy", "build")
 	needy.Text = []byte(strings.Replace(string(needy.Text), `"true"`, `"echo {{ aws:ssm:/x }}"`, 1))

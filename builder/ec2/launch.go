@@ -142,7 +142,7 @@ func (d *Driver) run(ctx context.Context, s start, image types.Image, had int) (
 					return &out.Instances[0], nil
 				}
 				if !isOne(err, capacity) {
-					return nil, err
+					return nil, refusedVolumes(s, err)
 				}
 				short = append(short, err)
 				d.cfg.Log.WithField("type", kind).WithField("subnet", subnet).Warn("there is no capacity: " + code(err))

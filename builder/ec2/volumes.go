@@ -1,12 +1,14 @@
 package ec2
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/smithy-go"
 
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/recipe"
@@ -19,16 +21,11 @@ var rootNames = []string{"/dev/sda1", "/dev/xvda"}
 // says, the first one as large as asked for; then those that the recipe adds, and the
 // further ones.
 func mappings(s start, image types.Image) ([]types.BlockDeviceMapping, error) {
-	l := layout{start: s, image: image, root: aws.ToString(image.RootDeviceName)}
-	for _, m := range image.BlockDeviceMappings {
-		if m.Ebs != nil {
-			l.parents = append(l.parents, m)
-		}
-	}
+	l := layout{start: s, parents: image.BlockDeviceMappings, root: aws.ToString(image.RootDeviceName)}
 	var all []types.BlockDeviceMapping
 	for _, m := range l.parents {
 		name := aws.ToString(m.DeviceName)
-		if slices.ContainsFunc(s.devices, func(d recipe.BlockDevice) bool { return d.Name == name }) {
+		if m.Ebs == nil || slices.ContainsFunc(s.devices, func(d recipe.BlockDevice) bool { return d.Name == name }) {
 			continue
 		}
 		own := types.BlockDeviceMapping{DeviceName: m.DeviceName, Ebs: &types.EbsBlockDevice{DeleteOnTermination: aws.Bool(true)}}
@@ -89,10 +86,24 @@ func large(m types.BlockDeviceMapping, gib int) error {
 	return nil
 }
 
+// volumesRefused are answers to a launch with volumes that EC2 does not give.
+var volumesRefused = []string{
+	"InvalidBlockDeviceMapping", "InvalidParameterCombination", "InvalidParameterDependency", "InvalidSnapshot.NotFound", "InvalidVolume.Type",
+}
+
+// refusedVolumes makes them the author's, whose volumes they are.
+func refusedVolumes(s start, err error) error {
+	answer, ok := errors.AsType[smithy.APIError](err)
+	if !ok || len(s.devices) == 0 || !isOne(err, volumesRefused) {
+		return err
+	}
+	return &builder.Error{Fault: builder.Author, Stage: builder.StageLaunch, Err: err,
+		Reason: "EC2 does not give the volumes of the recipe: " + clip(answer.ErrorMessage()), Hint: "see blockDeviceMappings of the recipe"}
+}
+
 // layout lays a recipe's devices over those of its parent.
 type layout struct {
 	start
-	image   types.Image
 	root    string
 	parents []types.BlockDeviceMapping
 }
@@ -100,6 +111,7 @@ type layout struct {
 func (l layout) device(d recipe.BlockDevice) (types.BlockDeviceMapping, error) {
 	out := types.BlockDeviceMapping{DeviceName: aws.String(d.Name)}
 	at := slices.IndexFunc(l.parents, func(m types.BlockDeviceMapping) bool { return aws.ToString(m.DeviceName) == d.Name })
+	further := at < 0 || l.parents[at].Ebs == nil
 	switch {
 	case d.Name == l.root && (d.Volume == nil || d.Volume.Snapshot != ""):
 		return out, misfit("give it an ebs without snapshotId, or leave it out", "%s is the root device of the parent image, which can be neither left out nor replaced", d.Name)
@@ -115,16 +127,16 @@ func (l layout) device(d recipe.BlockDevice) (types.BlockDeviceMapping, error) {
 	case d.Virtual != "":
 		out.VirtualName = aws.String(d.Virtual)
 		return out, nil
-	case at < 0 && d.Volume.GiB == 0 && d.Volume.Snapshot == "":
-		return out, misfit("give it a volumeSize or a snapshotId, or name a device of the parent: "+l.names(), "the parent image has no device %s, and it is not said how large it is", d.Name)
+	case further && d.Volume.GiB == 0 && d.Volume.Snapshot == "":
+		return out, misfit("give it a volumeSize or a snapshotId, or name a device of the parent: "+l.names(), "the parent image has no volume %s, and it is not said how large it is", d.Name)
 	}
-	if at >= 0 && d.Volume.GiB > 0 && d.Volume.Snapshot == "" {
+	if !further && d.Volume.GiB > 0 && d.Volume.Snapshot == "" {
 		if err := large(l.parents[at], d.Volume.GiB); err != nil {
 			return out, err
 		}
 	}
 	out.Ebs = ebsOf(*d.Volume)
-	if at < 0 && out.Ebs.VolumeType == "" {
+	if further && out.Ebs.VolumeType == "" {
 		out.Ebs.VolumeType = types.VolumeTypeGp3
 	}
 	return out, nil

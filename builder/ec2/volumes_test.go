@@ -111,6 +111,7 @@ func TestVolumesThatDoNotFitTheParent(t *testing.T) {
 		"too small":            {start{devices: []recipe.BlockDevice{{Name: "/dev/sdf", Volume: &recipe.Volume{GiB: 9}}}}, "disk /dev/sdf has 10 GiB, the recipe asks for 9"},
 		"root too small":       {start{diskGiB: 7}, "disk /dev/xvda has 8 GiB, the recipe asks for 7"},
 		"nothing to leave out": {start{devices: []recipe.BlockDevice{{Name: "/dev/sdg", Removed: true}}}, "no device /dev/sdg"},
+		"no size for storage":  {start{devices: []recipe.BlockDevice{{Name: "/dev/sdb", Volume: &recipe.Volume{Type: "gp3"}}}}, "how large"},
 		"no size":              {start{devices: []recipe.BlockDevice{{Name: "/dev/sdg", Volume: &recipe.Volume{Type: "gp3"}}}}, "how large"},
 	} {
 		_, err := mappings(c.s, image)
@@ -122,5 +123,20 @@ func TestVolumesThatDoNotFitTheParent(t *testing.T) {
 	_, err := mappings(start{disks: make([]int, 11)}, image)
 	if err == nil {
 		t.Error("eleven disks beside /dev/sdf fit into ten names")
+	}
+}
+
+func TestVolumesThatEC2DoesNotGive(t *testing.T) {
+	c, cfg := idleCloud(t)
+	d := newDriver(t, cfg)
+	c.Faults.Add(&ec2test.Fault{Service: "ec2", Operation: "RunInstances", Effect: ec2test.Refuse(400, "InvalidSnapshot.NotFound")})
+	for fault, devices := range map[builder.Fault][]recipe.BlockDevice{
+		builder.Author: {{Name: "/dev/sdf", Volume: &recipe.Volume{Snapshot: "snap-0"}}}, builder.Internal: nil,
+	} {
+		_, err := d.Launch(t.Context(), builder.LaunchSpec{Build: "b-1", Base: builder.Base{Ref: ec2test.Parents[0].ID}, BlockDevices: devices})
+		e, ok := errors.AsType[*builder.Error](err)
+		if !ok || e.Fault != fault || fault == builder.Author && !strings.Contains(e.Reason, "does not give the volumes") {
+			t.Errorf("with %v: %#v", devices, err)
+		}
 	}
 }
