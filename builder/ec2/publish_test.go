@@ -20,6 +20,15 @@ import (
 // TestPublishedByImport goes through the bucket. What a killed daemon began is taken up
 // by the next one, without another upload, and nothing of it stays in the bucket.
 func TestPublishedByImport(t *testing.T) {
+	for via, call := range map[recipe.Via]string{recipe.ViaImportImage: "ImportImage", recipe.ViaImportSnapshot: "ImportSnapshot"} {
+		t.Run(string(via), func(t *testing.T) {
+			t.Parallel() // what is looked at every five seconds
+			publishByImport(t, via, call)
+		})
+	}
+}
+
+func publishByImport(t *testing.T, via recipe.Via, call string) {
 	c, cfg := idleCloud(t)
 	d := newDriver(t, cfg)
 	path := filepath.Join(t.TempDir(), "disk.qcow2")
@@ -32,11 +41,11 @@ func TestPublishedByImport(t *testing.T) {
 			Bucket: publish.NewBucket(c.Config(), c.Bucket, cfg.Prefix, ec2test.ImportRole),
 		}
 		return p.Publish(ctx, builder.PublishSpec{
-			Build: build, Recipe: "web", Version: "1.0.0", Via: recipe.ViaImportImage, Tags: map[string]string{"team": "web"},
+			Build: build, Recipe: "web", Version: "1.0.0", Via: via, Tags: map[string]string{"team": "web"},
 			Image: builder.Image{ID: "img-1", Key: "the key", Driver: "local", Ref: path, Digest: "sha256:0123456789abcdef0"},
 		}, log)
 	}
-	lost := c.Faults.Add(&ec2test.Fault{Service: "ec2", Operation: "ImportImage", Times: 1, Effect: ec2test.LoseAnswer()})
+	lost := c.Faults.Add(&ec2test.Fault{Service: "ec2", Operation: call, Times: 1, Effect: ec2test.LoseAnswer()})
 	ctx, kill := context.WithCancelCause(t.Context())
 	if _, err := do(ctx, "b-1", func(line string) {
 		if strings.HasSuffix(line, "converting") {

@@ -36,10 +36,14 @@ func (c *Cloud) computeCall(r *Request) answer {
 		return c.describeImages(form)
 	case "DeregisterImage":
 		return c.deregisterImage(form)
-	case "ImportImage":
-		return c.importImage(form)
-	case "DescribeImportImageTasks":
-		return c.describeImports(form)
+	case toImage.operation:
+		return c.importDisk(toImage, form)
+	case toImage.describe:
+		return c.describeImports(toImage, form)
+	case toSnapshot.operation:
+		return c.importDisk(toSnapshot, form)
+	case toSnapshot.describe:
+		return c.describeImports(toSnapshot, form)
 	case "CreateSnapshot":
 		return c.createSnapshot(form)
 	case "DescribeSnapshots":

@@ -19,7 +19,7 @@
 //	ec2 CreateImage              | one volume, no tags on the    | a snapshot of each volume, tagged; the image
 //	                             | snapshot, names may repeat    | is pending first; names are unique; devices
 //	                             |                               | change DeleteOnTermination, and nothing else
-//	ec2 RegisterImage            | only name and description     | devices, boot mode and architecture are kept
+//	ec2 RegisterImage            | only name and description     | tags, devices, boot mode and architecture are kept
 //	ec2 DescribeImages           | unknown IDs are left out      | InvalidAMIID.NotFound
 //	ec2 DescribeSnapshots        | complete at once              | pending with progress first
 //	ec2 DeleteSnapshot           | knows only its own snapshots  | refused while an image is made of it
@@ -27,6 +27,8 @@
 //	ImportImageTasks             |                               | look; one disk with its format's mark, by the role
 //	                             |                               | vmimport; one task per token, ended or not; the
 //	                             |                               | AMI has no tags, and boots Debian 12
+//	ec2 ImportSnapshot, De-      | nothing of it                 | the same, and a snapshot of the size of Debian 12
+//	scribeImportSnapshotTasks    |                               |
 //	ec2 GetConsoleOutput         | a sample text                 | what the instance's Machine says
 //	ssm GetParameter             | its own AMIs                  | the parameters of Parents
 //	ssm SendCommand and the rest | runs nothing                  | run by the instance's Machine
@@ -40,7 +42,7 @@
 //	s3, presigned addresses      | any, and none                 | the signature and its time are checked
 //
 // Not here: NoReboot images of running instances, Targets of commands, user data
-// (a Machine gets it and may run it), imports of several disks or of a snapshot, and permissions.
+// (a Machine gets it and may run it), imports of several disks, and permissions.
 //
 // Each request of EC2, Systems Manager and the EBS direct APIs is first held against
 // the service's model: see package botomodel.

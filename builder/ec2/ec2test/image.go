@@ -207,6 +207,16 @@ func (c *Cloud) registerImage(form url.Values) answer {
 	if a := c.dropOwnSnapshot(img.id); !a.ok() {
 		return a
 	}
+	if tags := TagsFor(form, "image"); len(tags) > 0 {
+		tagged := url.Values{"Action": {"CreateTags"}, "ResourceId.1": {img.id}}
+		for n, key := range slices.Sorted(maps.Keys(tags)) {
+			tagged.Set(fmt.Sprintf("Tag.%d.Key", n+1), key)
+			tagged.Set(fmt.Sprintf("Tag.%d.Value", n+1), tags[key])
+		}
+		if a := c.emulator.form(c.ctx, "ec2", tagged); !a.ok() {
+			return a
+		}
+	}
 	c.images[img.id] = img
 	c.appear(img.id)
 	return good(parsed)

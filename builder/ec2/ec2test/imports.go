@@ -13,16 +13,35 @@ import (
 // ImportRole is the role with which VM Import reads the bucket; an account has no other.
 const ImportRole = "vmimport"
 
-// importTask is a disk on its way from S3 to an AMI. The Cloud's lock guards it.
+// importTask is a disk on its way from S3 to an AMI, or to a snapshot. The Cloud's lock
+// guards it.
 type importTask struct {
 	id, parameters string
+	kind           importKind
 	bucket, key    string
 	format         string
 	tags           map[string]string
 	step           int // of importSteps
 	failed         string
 	image          *image
+	snapshot       string
 }
+
+// importKind is what VM Import makes of disks.
+type importKind struct {
+	operation, describe string
+	taskSet, taggable   string
+	formats             []string
+}
+
+var (
+	toImage = importKind{
+		"ImportImage", "DescribeImportImageTasks", "importImageTaskSet", "import-image-task", []string{"VMDK", "VHDX", "VHD", "OVA", "RAW"},
+	}
+	toSnapshot = importKind{
+		"ImportSnapshot", "DescribeImportSnapshotTasks", "importSnapshotTaskSet", "import-snapshot-task", []string{"VMDK", "VHD", "RAW"},
+	}
+)
 
 // importSteps are what a task goes through, one for each look at it.
 var importSteps = []struct{ progress, message string }{
@@ -37,31 +56,34 @@ var diskMarks = map[string]struct {
 	"VMDK": {0, "KDMV"}, "VHDX": {0, "vhdxfile"}, "VHD": {0, "conectix"}, "OVA": {257, "ustar"}, "RAW": {510, "\x55\xaa"},
 }
 
-// importImage takes a disk on, unless it was taken on before.
-func (c *Cloud) importImage(form url.Values) answer {
+// importDisk takes a disk on, unless it was taken on before.
+func (c *Cloud) importDisk(kind importKind, form url.Values) answer {
 	token, parameters := form.Get("ClientToken"), form.Encode()
 	for _, t := range c.imports {
-		if token != "" && strings.Contains(t.parameters, "ClientToken="+url.QueryEscape(token)+"&") {
+		if token != "" && t.kind.operation == kind.operation && strings.Contains(t.parameters, "ClientToken="+url.QueryEscape(token)+"&") {
 			if t.parameters != parameters {
 				return bad("IdempotentParameterMismatch", "The client token you have provided is associated with a task whose parameters are different")
 			}
-			return good(t.show("ImportImageResponse")) // ended or not
+			return good(t.show(kind.operation + "Response")) // ended or not
 		}
 	}
-	disks := members(form, "DiskContainer")
+	disks := []string{"DiskContainer."}
+	if kind.operation == toImage.operation {
+		disks = members(form, "DiskContainer")
+	}
 	if len(disks) != 1 {
 		return bad("UnsupportedOperation", "the test's cloud imports one disk at a time")
 	}
 	t := &importTask{
-		id: "import-ami-" + newID()[:8], parameters: parameters, tags: TagsFor(form, "import-image-task"),
+		id: "import-ami-" + newID()[:8], parameters: parameters, kind: kind, tags: TagsFor(form, kind.taggable),
 		bucket: form.Get(disks[0] + "UserBucket.S3Bucket"), key: form.Get(disks[0] + "UserBucket.S3Key"), format: strings.ToUpper(form.Get(disks[0] + "Format")),
 	}
 	for _, p := range members(form, "TagSpecification") {
-		if kind := form.Get(p + "ResourceType"); kind != "import-image-task" {
-			return bad("InvalidParameterValue", "'%s' is not a valid taggable resource type for this operation.", kind)
+		if tagged := form.Get(p + "ResourceType"); tagged != kind.taggable {
+			return bad("InvalidParameterValue", "'%s' is not a valid taggable resource type for this operation.", tagged)
 		}
 	}
-	if _, known := diskMarks[t.format]; !known {
+	if !slices.Contains(kind.formats, t.format) {
 		return bad("InvalidParameter", "The disk image format %s is not supported", t.format)
 	}
 	if role := form.Get("RoleName"); role != "" && role != ImportRole {
@@ -71,7 +93,7 @@ func (c *Cloud) importImage(form url.Values) answer {
 		return bad("InvalidParameter", "The given S3 object s3://%s/%s does not exist", t.bucket, t.key)
 	}
 	c.imports = append(c.imports, t)
-	return good(t.show("ImportImageResponse"))
+	return good(t.show(kind.operation + "Response"))
 }
 
 // beginning is how an object in S3 begins.
@@ -81,16 +103,16 @@ func (c *Cloud) beginning(t *importTask) ([]byte, answer) {
 }
 
 // describeImports lists tasks, and lets those that it lists go on.
-func (c *Cloud) describeImports(form url.Values) answer {
+func (c *Cloud) describeImports(kind importKind, form url.Values) answer {
 	ids := list(form, "ImportTaskId")
 	for _, id := range ids {
-		if !slices.ContainsFunc(c.imports, func(t *importTask) bool { return t.id == id }) {
+		if !slices.ContainsFunc(c.imports, func(t *importTask) bool { return t.id == id && t.kind.operation == kind.operation }) {
 			return bad("InvalidConversionTaskId.NotFound", "The import task ID %s does not exist", id)
 		}
 	}
-	tasks := element("importImageTaskSet")
+	tasks := element(kind.taskSet)
 	for _, t := range c.imports {
-		if len(ids) > 0 && !slices.Contains(ids, t.id) {
+		if t.kind.operation != kind.operation || len(ids) > 0 && !slices.Contains(ids, t.id) {
 			continue
 		}
 		tasks.children = append(tasks.children, t.show("item"))
@@ -98,13 +120,13 @@ func (c *Cloud) describeImports(form url.Values) answer {
 			return a
 		}
 	}
-	return good(element("DescribeImportImageTasksResponse", tasks))
+	return good(element(kind.describe+"Response", tasks))
 }
 
 // goOn takes a task a step further. What is wrong with the disk is found when it is
 // converted, and an AMI is there at the end.
 func (c *Cloud) goOn(t *importTask) answer {
-	if t.failed != "" || t.image != nil {
+	if t.failed != "" || t.snapshot != "" {
 		return answer{}
 	}
 	if t.step < len(importSteps)-1 {
@@ -115,7 +137,7 @@ func (c *Cloud) goOn(t *importTask) answer {
 			switch {
 			case !a.ok() || len(disk) < mark.at+len(mark.mark) || !bytes.HasPrefix(disk[mark.at:], []byte(mark.mark)):
 				t.failed = fmt.Sprintf("ClientError: Disk validation failed [We do not have access to the given resource, or it is no %s]", t.format)
-			case bytes.Contains(disk, []byte(StrangeSystem)):
+			case t.kind.operation == toImage.operation && bytes.Contains(disk, []byte(StrangeSystem)):
 				t.failed = "ClientError: Unknown OS / Missing OS files."
 			case bytes.Contains(disk, []byte(FailingImport)):
 				t.failed = "ServerError: an internal error has occurred during conversion."
@@ -132,7 +154,8 @@ const (
 	FailingImport = "a disk on which VM Import breaks"
 )
 
-// completeImport makes the AMI, with a name and without tags, as VM Import does.
+// completeImport makes the snapshot, and of it the AMI, with a name and without tags, as
+// VM Import does.
 func (c *Cloud) completeImport(t *importTask) answer {
 	volume, a := c.form(c.ctx, url.Values{"Action": {"CreateVolume"}, "Size": {"8"}, "AvailabilityZone": {Region + "a"}})
 	if volume == nil {
@@ -146,6 +169,11 @@ func (c *Cloud) completeImport(t *importTask) answer {
 	if _, a := c.form(c.ctx, url.Values{"Action": {"DeleteVolume"}, "VolumeId": {id}}); !a.ok() {
 		return a
 	}
+	if t.snapshot = taken.get("snapshotId"); t.kind.operation == toSnapshot.operation {
+		c.snapshots[t.snapshot] = &snapshot{}
+		c.appear(t.snapshot)
+		return answer{}
+	}
 	made, a := c.form(c.ctx, url.Values{"Action": {"RegisterImage"}, "Name": {t.id}, "Description": {"AWS-VMImport service: Linux - Debian GNU/Linux 12"}})
 	if made == nil {
 		return a
@@ -153,7 +181,7 @@ func (c *Cloud) completeImport(t *importTask) answer {
 	img := &image{
 		id: made.get("imageId"), name: t.id, state: stateAvailable, settled: true, rootDevice: "/dev/sda1",
 		attributes: map[string]string{"architecture": "x86_64", "bootMode": "legacy-bios", "enaSupport": "true", "virtualizationType": "hvm", "rootDeviceType": "ebs"},
-		devices:    []device{{name: "/dev/sda1", snapshot: taken.get("snapshotId"), gib: 8, kind: "gp2"}},
+		devices:    []device{{name: "/dev/sda1", snapshot: t.snapshot, gib: 8, kind: "gp2"}},
 	}
 	if a := c.dropOwnSnapshot(img.id); !a.ok() {
 		return a
@@ -167,7 +195,12 @@ func (c *Cloud) completeImport(t *importTask) answer {
 // show is a task as the service shows it.
 func (t *importTask) show(name string) *tree {
 	out := element(name, value("importTaskId", t.id))
-	put := func(name, text string) { out.children = append(out.children, value(name, text)) }
+	detail := out
+	if t.kind.operation == toSnapshot.operation {
+		detail = element("snapshotTaskDetail")
+		out.children = append(out.children, detail)
+	}
+	put := func(name, text string) { detail.children = append(detail.children, value(name, text)) }
 	switch {
 	case t.failed != "":
 		put("status", "deleted")
@@ -177,7 +210,11 @@ func (t *importTask) show(name string) *tree {
 		put("imageId", t.image.id)
 		put("architecture", "x86_64")
 		put("platform", "Linux")
-		out.children = append(out.children, element("snapshotDetailSet", element("item", value("format", t.format), value("snapshotId", t.image.devices[0].snapshot))))
+		out.children = append(out.children, element("snapshotDetailSet", element("item", value("format", t.format), value("snapshotId", t.snapshot))))
+	case t.snapshot != "":
+		put("status", "completed")
+		put("format", t.format)
+		put("snapshotId", t.snapshot)
 	default:
 		put("status", "active")
 		put("progress", importSteps[t.step].progress)
