@@ -168,8 +168,8 @@ func (s *states) look(ctx context.Context, wants []want) {
 			now.online = online
 		}
 	}
-	if len(asks(func(w want) string { return w.image })) > 0 {
-		images, progress, failed := s.d.images(ctx)
+	if ids := asks(func(w want) string { return w.image }); len(ids) > 0 {
+		images, progress, failed := s.d.images(ctx, ids)
 		if note(failed); failed == nil {
 			now.images, now.progress = images, progress
 		}
@@ -257,8 +257,9 @@ func (d *Driver) online(ctx context.Context, ids []string) (map[string]bool, err
 }
 
 // images are all of this daemon's, with the progress of the snapshots of those that
-// are not ready.
-func (d *Driver) images(ctx context.Context) (map[string]types.Image, map[string]string, error) {
+// are not ready. Those that are asked for and have not its tags, or not yet, are looked
+// for by their ids.
+func (d *Driver) images(ctx context.Context, ids []string) (map[string]types.Image, map[string]string, error) {
 	out, err := d.aws.Compute.DescribeImages(ctx, &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: d.ours()})
 	if err != nil {
 		return nil, nil, err
@@ -267,6 +268,17 @@ func (d *Driver) images(ctx context.Context) (map[string]types.Image, map[string
 	for _, i := range out.Images {
 		images[aws.ToString(i.ImageId)] = i
 		pending = pending || i.State == types.ImageStatePending
+	}
+	const most = 200 // values of a filter
+	missing := slices.DeleteFunc(ids, func(id string) bool { _, found := images[id]; return found })
+	for some := range slices.Chunk(missing, most) {
+		out, err := d.aws.Compute.DescribeImages(ctx, &ec2.DescribeImagesInput{Filters: []types.Filter{filter("image-id", some...)}})
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, i := range out.Images {
+			images[aws.ToString(i.ImageId)] = i
+		}
 	}
 	progress := map[string]string{}
 	if !pending {
