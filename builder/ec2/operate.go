@@ -160,8 +160,11 @@ func (m *machine) watch(ctx context.Context) (context.Context, func()) {
 		defer close(ended)
 		err := m.d.states.wait(ctx, want{instance: m.id}, func(v view) (bool, error) {
 			i, known := v.instances[m.id]
-			if known && !over(i) && i.State.Name != types.InstanceStateNameStopped {
+			switch {
+			case known && !over(i) && i.State.Name != types.InstanceStateNameStopped:
 				return false, nil
+			case !known && time.Since(m.launched) < m.d.cfg.pace.visible:
+				return false, nil // not yet; one that has ended is known for an hour
 			}
 			return true, m.lost(i)
 		})
