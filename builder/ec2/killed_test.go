@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -91,15 +89,8 @@ type killable struct {
 
 func newKillable(t *testing.T, spot bool) *killable {
 	t.Helper()
-	agents := &promptAgents{quietAgents{client: &http.Client{Transport: &http.Transport{}}}}
-	t.Cleanup(agents.client.CloseIdleConnections)
-	c := ec2test.Start(t, ec2test.Options{Machine: ec2test.Scripted(agents.run)})
-	agent := filepath.Join(t.TempDir(), "agent")
-	if err := os.WriteFile(agent, []byte("an agent"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	k := &killable{Cloud: c, cfg: configOf(t, c, agent)}
-	k.cfg.pace.quiet = time.Minute // a machine that has much to do is no instance that is silent
+	c, cfg := promptCloud(t)
+	k := &killable{Cloud: c, cfg: cfg}
 	k.cfg.pace.grace, k.cfg.Spot = time.Nanosecond, spot
 	ami := ec2test.Parents[0].ID
 	k.request = builder.Request{Build: "killed", Tree: treeOf(t), Recipe: &recipe.Recipe{

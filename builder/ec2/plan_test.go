@@ -60,7 +60,9 @@ type planned struct {
 	cfg   Config
 }
 
-func newPlanned(t *testing.T) *planned {
+// promptCloud is a cloud whose instances answer without running anything, and the
+// configuration of a driver there.
+func promptCloud(t *testing.T) (*ec2test.Cloud, Config) {
 	t.Helper()
 	agents := &promptAgents{quietAgents{client: &http.Client{Transport: &http.Transport{}}}}
 	t.Cleanup(agents.client.CloseIdleConnections)
@@ -70,8 +72,14 @@ func newPlanned(t *testing.T) *planned {
 		t.Fatal(err)
 	}
 	cfg := configOf(t, c, agent)
-	cfg.WindowsAgent = agent
 	cfg.pace.quiet = time.Minute // a machine that has much to do is no instance that is silent
+	return c, cfg
+}
+
+func newPlanned(t *testing.T) *planned {
+	t.Helper()
+	c, cfg := promptCloud(t)
+	cfg.WindowsAgent = cfg.Agent
 	return &planned{t, c, cfg}
 }
 
