@@ -61,7 +61,7 @@ func (d *Driver) workspaces() ([]string, error) {
 
 // sweepOne removes one workspace if nobody owns it.
 func sweepOne(ctx context.Context, dir string) (removed []string, err error) {
-	lock, ok, err := store.TryAcquire(dir + lockSuffix)
+	lock, ok, err := store.AcquireOrphan(ctx, dir+lockSuffix)
 	if err != nil || !ok {
 		return nil, err
 	}

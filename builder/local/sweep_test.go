@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/component"
+	"github.com/seed-6db18919/ingot/builder/local/store"
 	"github.com/seed-6db18919/ingot/builder/recipe"
 )
 
@@ -105,6 +108,27 @@ func TestSweepAfterKill(t *testing.T) {
 		t.Errorf("%d layers are held", i.Held())
 	}
 	execute(t, i, "test -e /var/big")
+}
+
+// TestSweepWaitsForAProgramThatIsBeingBorn: who is killed while it starts a program
+// leaves its locks to that program for a moment, or, here, for three tenths of a second.
+func TestSweepWaitsForAProgramThatIsBeingBorn(t *testing.T) {
+	d := newDriver(t)
+	dir := filepath.Join(d.store.Work(), "orphan")
+	must(t, os.Mkdir(dir, 0o700))
+	owner := exec.Command("sh", "-c", `exec 9> "$0"; flock 9; printf %s $$ >&9; sleep 0.3 >&9 2>&9 &`, dir+lockSuffix)
+	must(t, owner.Run())
+	if _, ok, err := store.TryAcquire(dir + lockSuffix); ok || err != nil {
+		t.Fatalf("the lock is free (%v), or: %v", ok, err)
+	}
+	removed, err := d.Sweep(t.Context())
+	must(t, err)
+	if want := []string{"workspace orphan"}; !slices.Equal(removed, want) {
+		t.Errorf("swept %q, not %q", removed, want)
+	}
+	if left := leftovers(d.cfg.Dir); len(left) > 0 {
+		t.Errorf("there still is: %s", strings.Join(left, "\n"))
+	}
 }
 
 func TestSweepAfterKillOfAMachine(t *testing.T) {

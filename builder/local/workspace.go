@@ -34,7 +34,7 @@ func (d *Driver) newWorkspace(ctx context.Context, build string) (*workspace, er
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	if err := errors.Join(lock.Sign(), os.Mkdir(dir, 0o700)); err != nil {
 		return nil, errors.Join(err, lock.Release())
 	}
 	return &workspace{dir: dir, lock: lock}, nil

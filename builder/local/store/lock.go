@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -50,6 +51,44 @@ func TryAcquire(path string) (l *Lock, ok bool, err error) {
 		}
 		f.Close() // holds nothing any more
 	}
+}
+
+// Sign writes into the lock's file which process took it, for AcquireOrphan.
+func (l *Lock) Sign() error {
+	_, err := l.file.WriteString(strconv.Itoa(os.Getpid()))
+	return err
+}
+
+// orphanPatience is how long a program may take to come to life, or to die.
+const orphanPatience = 2 * time.Second
+
+// AcquireOrphan takes the lock if it is free, or if the process that signed it has
+// ended. A process that is killed while it starts a program leaves its open files, and
+// so its locks, to the program until that has come to life; this is waited for.
+func AcquireOrphan(ctx context.Context, path string) (l *Lock, ok bool, err error) {
+	l, ok, err = TryAcquire(path)
+	if err != nil || ok || !signerEnded(path) {
+		return l, ok, err
+	}
+	limited, cancel := context.WithTimeoutCause(ctx, orphanPatience, errStillHeld)
+	defer cancel()
+	l, err = Acquire(limited, path)
+	if errors.Is(err, errStillHeld) {
+		return nil, false, nil
+	}
+	return l, err == nil, err
+}
+
+var errStillHeld = errors.New("the lock is still held")
+
+// signerEnded is false also where nobody has signed.
+func signerEnded(path string) bool {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return false
+	}
+	pid, err := strconv.Atoi(string(text))
+	return err == nil && pid > 0 && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
 }
 
 // Release gives the lock up and removes its file. It may be called on nil.
