@@ -41,11 +41,12 @@ func (w *wire) Do(r *http.Request) (*http.Response, error) {
 	return res, err
 }
 
-// mortal is a process with a build.
+// mortal is a process with a build, or something to publish.
 type mortal struct {
 	*wire
 	ctx  context.Context
 	kill func()
+	sdk  aws.Config
 	cfg  Config
 }
 
@@ -55,6 +56,7 @@ func newMortal(t *testing.T, c *ec2test.Cloud, cfg Config) *mortal {
 	sdk := c.Config()
 	p := &mortal{wire: &wire{next: sdk.HTTPClient}, ctx: ctx}
 	sdk.HTTPClient = p.wire
+	p.sdk = sdk
 	cfg.Services = connect(sdk, 100*time.Millisecond, patience)
 	p.cfg = cfg
 	p.kill = func() {

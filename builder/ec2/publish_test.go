@@ -3,12 +3,14 @@ package ec2
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 
 	"github.com/seed-6db18919/ingot/builder"
@@ -28,26 +30,47 @@ func TestPublishedByImport(t *testing.T) {
 	}
 }
 
-func publishByImport(t *testing.T, via recipe.Via, call string) {
-	c, cfg := idleCloud(t)
+// publisher is a process that publishes one disk in account c.
+type publisher struct {
+	*publish.Publisher
+	driver *Driver
+	disk   string
+	via    recipe.Via
+}
+
+func newPublisher(t *testing.T, c *ec2test.Cloud, cfg Config, sdk aws.Config, disk string, via recipe.Via) *publisher {
+	t.Helper()
 	d := newDriver(t, cfg)
+	return &publisher{driver: d, disk: disk, via: via, Publisher: &publish.Publisher{
+		Images: ec2.NewFromConfig(sdk), Dir: t.TempDir(), Tags: d.ImageTags(), Watch: d.Watch(),
+		Bucket: publish.NewBucket(sdk, c.Bucket, cfg.Prefix, ec2test.ImportRole),
+	}}
+}
+
+// publish publishes the disk for a build.
+func (p *publisher) publish(ctx context.Context, build string, log func(string)) (builder.Image, error) {
+	return p.Publish(ctx, builder.PublishSpec{
+		Build: build, Recipe: "web", Version: "1.0.0", Via: p.via, Tags: map[string]string{"team": "web"},
+		Image: builder.Image{ID: "img-1", Key: "the key", Driver: "local", Ref: p.disk, Digest: "sha256:0123456789abcdef0"},
+	}, log)
+}
+
+func emptyDisk(t *testing.T) string {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "disk.qcow2")
 	if out, err := exec.CommandContext(t.Context(), "qemu-img", "create", "-q", "-f", "qcow2", path, "8M").CombinedOutput(); err != nil {
 		t.Fatalf("qemu-img (Debian package qemu-utils): %v: %s", err, out)
 	}
-	do := func(ctx context.Context, build string, log func(string)) (builder.Image, error) {
-		p := &publish.Publisher{
-			Images: ec2.NewFromConfig(c.Config()), Dir: t.TempDir(), Tags: d.ImageTags(),
-			Bucket: publish.NewBucket(c.Config(), c.Bucket, cfg.Prefix, ec2test.ImportRole),
-		}
-		return p.Publish(ctx, builder.PublishSpec{
-			Build: build, Recipe: "web", Version: "1.0.0", Via: via, Tags: map[string]string{"team": "web"},
-			Image: builder.Image{ID: "img-1", Key: "the key", Driver: "local", Ref: path, Digest: "sha256:0123456789abcdef0"},
-		}, log)
-	}
+	return path
+}
+
+func publishByImport(t *testing.T, via recipe.Via, call string) {
+	c, cfg := idleCloud(t)
+	p := newPublisher(t, c, cfg, c.Config(), emptyDisk(t), via)
+	d := p.driver
 	lost := c.Faults.Add(&ec2test.Fault{Service: "ec2", Operation: call, Times: 1, Effect: ec2test.LoseAnswer()})
 	ctx, kill := context.WithCancelCause(t.Context())
-	if _, err := do(ctx, "b-1", func(line string) {
+	if _, err := p.publish(ctx, "b-1", func(line string) {
 		if strings.HasSuffix(line, "converting") {
 			kill(errors.New("killed"))
 		}
@@ -58,7 +81,8 @@ func publishByImport(t *testing.T, via recipe.Via, call string) {
 		return len(c.Calls().Of("s3", "PutObject")) + len(c.Calls().Of("s3", "CompleteMultipartUpload"))
 	}
 	put := uploads()
-	img, err := do(t.Context(), "b-2", func(line string) { t.Log(line) })
+	p.Dir = t.TempDir()
+	img, err := p.publish(t.Context(), "b-2", func(line string) { t.Log(line) })
 	if err != nil || img.Driver != Name || uploads() != put || put == 0 || len(c.Imports()) != 1 || lost.Hits() != 1 {
 		t.Fatalf("%+v, %v, after %d and %d uploads and the imports %v", img, err, put, uploads()-put, c.Imports())
 	}
@@ -77,7 +101,7 @@ func publishByImport(t *testing.T, via recipe.Via, call string) {
 	if left, err := d.Leftovers(t.Context(), func(string) bool { return false }); err != nil || len(left) > 0 {
 		t.Errorf("to be reaped: %+v, %v", left, err)
 	}
-	if again, err := do(t.Context(), "b-3", func(string) {}); err != nil || again.ID != img.ID || uploads() != put {
+	if again, err := p.publish(t.Context(), "b-3", func(string) {}); err != nil || again.ID != img.ID || uploads() != put {
 		t.Errorf("again: %+v, %v", again, err)
 	}
 	if changed, err := d.Tag(t.Context(), img, map[string]string{"team": "shop"}); !changed || err != nil {
@@ -86,4 +110,64 @@ func publishByImport(t *testing.T, via recipe.Via, call string) {
 	if images := c.Leftovers(t.Context()).Images; !slices.ContainsFunc(images, func(r ec2test.Resource) bool { return r.ID == img.ID && r.Tags["team"] == "shop" }) {
 		t.Errorf("images %v", images)
 	}
+}
+
+// TestPublishingByImportKilledAtAnyCallIsTakenUp: the next process ends it with one
+// import and one image, and the disk does not stay in the bucket.
+func TestPublishingByImportKilledAtAnyCallIsTakenUp(t *testing.T) {
+	for via, calls := range map[recipe.Via][]string{
+		recipe.ViaImportImage:    {"s3:PutObject", "ec2:ImportImage", "ec2:DescribeImportImageTasks", "ec2:CreateTags", "s3:DeleteObject"},
+		recipe.ViaImportSnapshot: {"s3:PutObject", "ec2:ImportSnapshot", "ec2:DescribeImportSnapshotTasks", "ec2:CreateTags", "ec2:RegisterImage", "s3:DeleteObject"},
+	} {
+		c, cfg := idleCloud(t)
+		whole := newPublisher(t, c, cfg, c.Config(), emptyDisk(t), via)
+		if _, err := whole.publish(t.Context(), "b-1", func(string) {}); err != nil {
+			t.Fatal(err)
+		}
+		counts := c.Calls().Counts()
+		for call := range counts {
+			if acting(call) && !slices.Contains(calls, call) {
+				t.Errorf("nothing is killed at %s, which publishing calls", call)
+			}
+		}
+		for _, call := range calls {
+			if counts[call] == 0 {
+				t.Errorf("publishing has not called %s", call)
+			}
+			for n := 1; n <= counts[call]; n++ {
+				publishingKilledAt(t, via, call, n, "before", ec2test.Disconnect())
+				publishingKilledAt(t, via, call, n, "after", ec2test.LoseAnswer())
+			}
+		}
+	}
+}
+
+func publishingKilledAt(t *testing.T, via recipe.Via, call string, n int, when string, effect ec2test.Effect) {
+	t.Run(fmt.Sprintf("%s/%s %s %d", via, when, call, n), func(t *testing.T) {
+		t.Parallel()
+		c, cfg := idleCloud(t)
+		disk := emptyDisk(t)
+		life := newMortal(t, c, cfg)
+		first := newPublisher(t, c, life.cfg, life.sdk, disk, via)
+		service, operation, _ := strings.Cut(call, ":")
+		met := c.Faults.Add(&ec2test.Fault{Service: service, Operation: operation, From: n, Times: 1,
+			Effect: ec2test.Before(func(*ec2test.Request) { life.kill() })})
+		c.Faults.Add(&ec2test.Fault{Service: service, Operation: operation, From: n, Times: 1, Effect: effect})
+		if img, err := first.publish(life.ctx, "b-1", func(string) {}); met.Hits() == 0 {
+			t.Fatalf("it was not killed: %+v, %v", img, err)
+		}
+		c.Faults.Clear()
+		next := newPublisher(t, c, cfg, c.Config(), disk, via)
+		img, err := next.publish(t.Context(), "b-2", func(string) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		left := c.Leftovers(t.Context())
+		if len(left.Images) != 1 || left.Images[0].ID != img.ID || left.Images[0].Tags[tagKey] != "the key" || len(left.Snapshots)+len(left.Volumes) > 0 || len(c.Imports()) != 1 {
+			t.Errorf("one image %s of one import is wanted: %v, of %v", img.ID, left, c.Imports())
+		}
+		if disks := c.Objects(t.Context(), cfg.Prefix+"publish/"); len(disks) > 0 {
+			t.Errorf("in the bucket there still is %v", disks)
+		}
+	})
 }

@@ -128,9 +128,10 @@ func (p *Publisher) convert(ctx context.Context, spec builder.PublishSpec, image
 			return p.stage(ctx, spec.Image.Ref, from)
 		},
 	})
-	if err != nil || ami.Reused {
-		return ami, err
+	if err != nil {
+		return AMI{}, err
 	}
+	// Also of an image that was there: who made it may have died before this.
 	if _, err := b.Objects.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: aws.String(from.Bucket), Key: aws.String(from.Key)}); err != nil {
 		log(fmt.Sprintf("s3://%s/%s is not needed any more and could not be removed: %v", from.Bucket, from.Key, failed(err, "the bucket refuses")))
 	}
