@@ -57,7 +57,7 @@ type daemon struct {
 	cfg      config.Config
 	log      *logrus.Logger
 	parts    *parts
-	lock     *dirLock
+	lock     *store.Lock
 	hosts    hosts
 	desks    map[string]*desk
 	group    *watcher.Group
@@ -71,24 +71,24 @@ func openDaemon(ctx context.Context, cfg config.Config, log *logrus.Logger) (*da
 	if err := asRoot(); err != nil {
 		return nil, err
 	}
-	lock, err := lockDir(cfg.DataDir)
+	lock, err := lockDir(ctx, cfg.DataDir)
 	if err != nil {
 		return nil, err
 	}
 	p, err := openParts(ctx, cfg, log)
 	if err != nil {
-		return nil, errors.Join(err, lock.Close())
+		return nil, errors.Join(err, lock.Release())
 	}
 	h, err := newHosts(cfg)
 	if err != nil {
-		return nil, errors.Join(err, p.close(), lock.Close())
+		return nil, errors.Join(err, p.close(), lock.Release())
 	}
 	return newDaemon(cfg, log, lock, p, h)
 }
 
 // newDaemon puts a daemon together, which takes possession of what it is given.
 // Close gives it back when Run is never called.
-func newDaemon(cfg config.Config, log *logrus.Logger, lock *dirLock, p *parts, h hosts) (*daemon, error) {
+func newDaemon(cfg config.Config, log *logrus.Logger, lock *store.Lock, p *parts, h hosts) (*daemon, error) {
 	d := &daemon{cfg: cfg, log: log, lock: lock, parts: p, hosts: h, desks: make(map[string]*desk), metrics: newMetrics(p.ledger)}
 	d.calendar = calendar.NewLoop(calendar.LoopConfig{Entries: d.calendarEntries, Fire: d.fire, Log: log.WithField("part", "calendar")})
 	err := d.watch()
@@ -111,7 +111,7 @@ func (d *daemon) Close() error {
 			errs = append(errs, err)
 		}
 	}
-	return errors.Join(append(errs, d.parts.close(), d.lock.Close())...)
+	return errors.Join(append(errs, d.parts.close(), d.lock.Release())...)
 }
 
 // watch makes a watcher and a desk for every repository.

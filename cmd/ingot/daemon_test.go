@@ -70,7 +70,7 @@ repositories:
 		return map[string]string{"INGOT_GITHUB_TOKEN": githubfake.Token, "INGOT_WEBHOOK_SECRET": "hook", "INGOT_DATABASE": w.url}[key]
 	})
 	w.must(err)
-	lock, err := lockDir(cfg.DataDir)
+	lock, err := lockDir(w.Context(), cfg.DataDir)
 	w.must(err)
 	id, err := workerID(cfg.DataDir)
 	w.must(err)
@@ -536,7 +536,7 @@ func TestSecondDaemonIsRefused(t *testing.T) {
 	w.must(w.repo.copy())
 	w.commit("Add images")
 	w.start()
-	if _, err := lockDir(filepath.Join(w.dir, "data")); err == nil || !strings.Contains(err.Error(), "another daemon") {
+	if _, err := lockDir(w.Context(), filepath.Join(w.dir, "data")); err == nil || !strings.Contains(err.Error(), "another daemon") {
 		t.Errorf("second lock: %v", err)
 	}
 }

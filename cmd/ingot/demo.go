@@ -58,11 +58,12 @@ func (d *demo) run(ctx context.Context, once bool) error {
 	}
 	d.cache = filepath.Join(user, "ingot")
 	d.dir = filepath.Join(d.cache, "demo")
-	lock, err := lockDir(d.dir)
+	// The lock lies beside the folder that is removed while it is held.
+	lock, err := lockDir(ctx, d.cache)
 	if err != nil {
 		return fmt.Errorf("the folder of the demonstration: %w", err)
 	}
-	return errors.Join(d.runAlone(ctx, once), lock.Close())
+	return errors.Join(d.runAlone(ctx, once), lock.Release())
 }
 
 // runAlone is run in a folder that no other demonstration uses.

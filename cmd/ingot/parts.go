@@ -11,9 +11,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sirupsen/logrus"
-	"golang.org/x/sys/unix"
 
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/gallery"
@@ -203,28 +203,23 @@ func workerID(dir string) (string, error) {
 	return id, errors.Join(err, f.Sync(), f.Close())
 }
 
-// dirLock keeps a second daemon out of a data folder.
-type dirLock struct{ file *os.File }
+// takeover is how long a daemon waits for the one before it: one that was killed while
+// it started a program leaves its lock to that for a moment.
+const takeover = 2 * time.Second
 
-func lockDir(dir string) (*dirLock, error) {
+// lockDir keeps a second daemon out of a data folder.
+func lockDir(ctx context.Context, dir string) (*store.Lock, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("dataDir: %w", err)
 	}
-	f, err := os.OpenFile(filepath.Join(dir, "daemon.lock"), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
+	limited, cancel := context.WithTimeoutCause(ctx, takeover, fmt.Errorf("another daemon uses %s; give each its own dataDir", dir))
+	defer cancel()
+	lock, err := store.Acquire(limited, filepath.Join(dir, "daemon.lock"))
+	if err != nil && limited.Err() == nil {
 		return nil, fmt.Errorf("dataDir: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("another daemon uses %s; give each its own dataDir", dir)
-		}
-		return nil, fmt.Errorf("dataDir: %w", err)
-	}
-	return &dirLock{f}, nil
+	return lock, err
 }
-
-func (l *dirLock) Close() error { return l.file.Close() }
 
 // recipeOptions are what recipes may refer to, with this program.
 func recipeOptions() recipe.Options {
