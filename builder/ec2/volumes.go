@@ -11,11 +11,9 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/seed-6db18919/ingot/builder"
+	"github.com/seed-6db18919/ingot/builder/ec2/catalogue"
 	"github.com/seed-6db18919/ingot/builder/recipe"
 )
-
-// rootNames are those that EC2 keeps for root devices.
-var rootNames = []string{"/dev/sda1", "/dev/xvda"}
 
 // mappings are the image's own volumes, which end with the instance whatever the image
 // says, the first one as large as asked for; then those that the recipe adds, and the
@@ -117,7 +115,7 @@ func (l layout) device(d recipe.BlockDevice) (types.BlockDeviceMapping, error) {
 		return out, misfit("give it an ebs without snapshotId, or leave it out", "%s is the root device of the parent image, which can be neither left out nor replaced", d.Name)
 	case d.Name == l.root && l.diskGiB > 0:
 		return out, misfit("leave out volumeSize of the recipe, and give the device one", "volumeSize and blockDeviceMappings both name the root device %s", d.Name)
-	case slices.Contains(rootNames, d.Name) && d.Name != l.root:
+	case catalogue.IsRootName(d.Name) && d.Name != l.root:
 		return out, misfit("name "+l.root+" for the root, or a device such as /dev/sdf for a further volume", "the root device of the parent image is %s, not %s", l.root, d.Name)
 	case d.Removed && at < 0:
 		return out, misfit("it has "+l.names()+"; leave the entry out", "the parent image has no device %s that could be left out", d.Name)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -164,10 +165,26 @@ func TestNewestImageOfTheVendor(t *testing.T) {
 	got, _ := r.catalogue().Resolve(t.Context(), "debian-12", "")
 	want := Image{
 		ID: id(2), Name: "debian-12-amd64-20261001-1", Owner: debian, Title: "Debian 12", Platform: "Linux", Architecture: X8664,
-		RootDevice: "/dev/xvda", RootSnapshot: "snap-1", RootGiB: 8, User: "admin", Created: time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC),
+		RootDevice: "/dev/xvda", Volumes: []Volume{{Device: "/dev/xvda", GiB: 8}}, User: "admin", Created: time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC),
 	}
-	if got != want {
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+// TestVolumesOfAnImage: storage of the instance is none.
+func TestVolumesOfAnImage(t *testing.T) {
+	r := &region{images: []types.Image{image(1, debian, "golden", "2026-08-01", func(i *types.Image) {
+		i.BlockDeviceMappings = append(i.BlockDeviceMappings,
+			types.BlockDeviceMapping{DeviceName: aws.String("/dev/sdb"), VirtualName: aws.String("ephemeral0")},
+			types.BlockDeviceMapping{DeviceName: aws.String("/dev/sdf"), Ebs: &types.EbsBlockDevice{
+				VolumeSize: aws.Int32(100), VolumeType: types.VolumeTypeGp3, Iops: aws.Int32(4000), Throughput: aws.Int32(250),
+			}})
+	})}}
+	got, err := r.catalogue().Resolve(t.Context(), id(1), "")
+	want := []Volume{{Device: "/dev/xvda", GiB: 8}, {Device: "/dev/sdf", GiB: 100, Type: "gp3", IOPS: 4000, Throughput: 250}}
+	if err != nil || !slices.Equal(got.Volumes, want) {
+		t.Errorf("%+v, %v; want %+v", got.Volumes, err, want)
 	}
 }
 

@@ -29,7 +29,7 @@ func TestAgainstMoto(t *testing.T) {
 		for _, name := range []string{"amazon-linux-2", "amazon-linux-2023"} {
 			for _, arch := range []string{X8664, ARM64} {
 				got, err := in(region).Resolve(t.Context(), name, arch)
-				if err != nil || got.Architecture != arch || got.RootDevice != "/dev/xvda" {
+				if err != nil || got.Architecture != arch || got.RootDevice != "/dev/xvda" || len(got.Volumes) == 0 || got.Volumes[0].GiB == 0 || got.Volumes[0].Type == "" {
 					t.Errorf("%s %s %s: %+v, %v", region, name, arch, got, err)
 					continue
 				}

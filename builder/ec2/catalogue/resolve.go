@@ -45,12 +45,20 @@ type Image struct {
 	Platform     string // Linux or Windows
 	Architecture string
 	RootDevice   string
-	RootSnapshot string
-	RootGiB      int
-	User         string // that people log in as; empty where it is not known
-	Agent        bool   // the Systems Manager agent is known to be part of it
+	Volumes      []Volume // that its instances have, the root among them
+	User         string   // that people log in as; empty where it is not known
+	Agent        bool     // the Systems Manager agent is known to be part of it
 	Created      time.Time
 	Notice       string // why it should no longer be used, or empty
+}
+
+// Volume is one of EBS that an image gives its instances. What EC2 does not say of it is
+// zero.
+type Volume struct {
+	Device           string // /dev/xvda
+	GiB              int
+	Type             string // gp3
+	IOPS, Throughput int    // per second, MiB/s
 }
 
 // Limits of what an answer may hold.
@@ -346,8 +354,8 @@ func describe(i types.Image, q question) Image {
 		image.Platform = "Windows"
 	}
 	for _, m := range i.BlockDeviceMappings {
-		if m.Ebs != nil && aws.ToString(m.DeviceName) == aws.ToString(i.RootDeviceName) {
-			image.RootSnapshot, image.RootGiB = aws.ToString(m.Ebs.SnapshotId), int(aws.ToInt32(m.Ebs.VolumeSize))
+		if m.Ebs != nil {
+			image.Volumes = append(image.Volumes, volume(m))
 		}
 	}
 	if e := q.alias; e != nil {
@@ -361,3 +369,13 @@ func describe(i types.Image, q question) Image {
 	}
 	return image
 }
+
+func volume(m types.BlockDeviceMapping) Volume {
+	return Volume{
+		Device: shorten(aws.ToString(m.DeviceName)), GiB: int(aws.ToInt32(m.Ebs.VolumeSize)), Type: string(m.Ebs.VolumeType),
+		IOPS: int(aws.ToInt32(m.Ebs.Iops)), Throughput: int(aws.ToInt32(m.Ebs.Throughput)),
+	}
+}
+
+// IsRootName tells whether EC2 keeps the name of a device for root devices.
+func IsRootName(device string) bool { return device == "/dev/sda1" || device == "/dev/xvda" }

@@ -22,11 +22,11 @@ const (
 type priceList struct {
 	AsOf    string `yaml:"asOf,required"`
 	Regions map[string]struct {
-		Volume   price `yaml:"volume,required"`
-		Snapshot price `yaml:"snapshot"`
-		Blocks   price `yaml:"blocks"`
-		Writes   price `yaml:"writes,required"`
-		Reads    price `yaml:"reads,required"`
+		Snapshot price                  `yaml:"snapshot"`
+		Blocks   price                  `yaml:"blocks"`
+		Writes   price                  `yaml:"writes,required"`
+		Reads    price                  `yaml:"reads,required"`
+		Volumes  map[string]volumePrice `yaml:"volumes,required"`
 	} `yaml:"regions,required"`
 	Instances map[string]struct {
 		Windows price            `yaml:"windows"`
@@ -82,16 +82,16 @@ func (l priceList) hourly(kind, region, platform string) (dollars float64, missi
 }
 
 // count adds up what the build costs.
-func (p *Plan) count(in Input, list priceList, gib int) {
+func (p *Plan) count(in Input, list priceList) {
 	p.Costs = []Cost{}
 	hourly, missing := list.hourly(p.InstanceType, p.Region, p.Platform)
 	if missing != "" {
-		p.Missing = append(p.Missing, missing)
+		p.miss("%s", missing)
 		return
 	}
 	region, ok := list.Regions[p.Region]
 	if !ok {
-		p.Missing = append(p.Missing, "no price of storage in "+p.Region+" is known")
+		p.miss("no price of storage in %s is known", p.Region)
 		return
 	}
 	build, test := p.running()
@@ -99,57 +99,42 @@ func (p *Plan) count(in Input, list priceList, gib int) {
 		p.add(buildInstance, hours(build)*hourly)
 	}
 	p.add(testInstance, hours(test)*hourly)
-	p.price(gib > 0, "volumes", float64(gib)*region.Volume.dollars()*hours(build+test)/hoursPerMonth)
+	volumes := volumesOf(in, list)
+	p.volumes(volumes, in.Recipe.Infrastructure.TestDisks, region.Volumes, build, test)
 	writes, reads := p.requests()
 	p.add("requests to S3", float64(writes)/1000*region.Writes.dollars()+float64(reads)/1000*region.Reads.dollars())
 	switch {
 	case imported(in.Recipe):
-		p.Missing = append(p.Missing, "the disk in the bucket, as long as it is imported")
+		p.miss("the disk in the bucket, as long as it is imported")
 	case published(in.Recipe):
-		p.blocks(gib, region.Blocks)
+		p.blocks(diskGiB(in, list), region.Blocks)
 	}
-	p.snapshot(gib, region.Snapshot)
+	p.snapshots(volumes, region.Snapshot)
 	if vendor := paidVendor(in.Recipe.Parent.Name); vendor != "" && onEC2(in.Recipe) {
-		p.Missing = append(p.Missing, "the hourly fee of "+vendor)
+		p.miss("the hourly fee of %s", vendor)
 	}
-	if len(in.Recipe.BlockDevices) > 0 {
-		p.Missing = append(p.Missing, "the recipe's block devices")
-	}
-	if len(in.Recipe.Infrastructure.TestDisks) > 0 {
-		p.Missing = append(p.Missing, "the further disks of the test instance")
-	}
-}
-
-// price adds what a disk of that size costs, where the size is known.
-func (p *Plan) price(known bool, what string, dollars float64) {
-	if !known {
-		p.Missing = append(p.Missing, what+", because the size of the disk is not known")
-		return
-	}
-	p.add(what, dollars)
 }
 
 // blocks adds what it costs to write the disk: at most all of its blocks.
 func (p *Plan) blocks(gib int, thousand price) {
-	if thousand == "" {
-		p.Missing = append(p.Missing, "writing the disk, of which no price in "+p.Region+" is known")
-		return
-	}
 	most := gib * blocksPerGiB
-	p.price(gib > 0, "writing at most "+thousands(most)+" blocks of the disk", float64(most)/1000*thousand.dollars())
+	p.price(gib, thousand, "writing the disk", "writing at most "+thousands(most)+" blocks of the disk", float64(most)/1000*thousand.dollars())
 }
 
-// snapshot adds what the image costs while it is kept.
-func (p *Plan) snapshot(gib int, month price) {
+// price adds what a disk of that size costs, where both the size and the price are known.
+func (p *Plan) price(gib int, known price, missing, what string, dollars float64) {
 	switch {
-	case month == "":
-		p.Missing = append(p.Missing, "the snapshot of the image, of which no price in "+p.Region+" is known")
+	case known == "":
+		p.miss("%s, of which no price in %s is known", missing, p.Region)
 	case gib == 0:
-		p.Missing = append(p.Missing, "the snapshot of the image, because the size of the disk is not known")
+		p.miss("%s, whose size is not known", missing)
 	default:
-		p.Monthly = float64(gib) * month.dollars()
-		p.Costs = append(p.Costs, Cost{What: fmt.Sprintf("snapshot of the image, at most %d GiB", gib), Dollars: p.Monthly, Monthly: true})
+		p.add(what, dollars)
 	}
+}
+
+func (p *Plan) miss(format string, arguments ...any) {
+	p.Missing = append(p.Missing, fmt.Sprintf(format, arguments...))
 }
 
 func (p *Plan) add(what string, dollars float64) {
@@ -200,18 +185,17 @@ func (p *Plan) requests() (writes, reads int) {
 
 func hours(seconds int) float64 { return float64(seconds) / 3600 }
 
-// rootGiB is the size of the image's disk; 0: it is not known.
-func rootGiB(in Input, list priceList) int {
-	switch parent := in.Recipe.Parent.Kind; {
+// diskGiB is the size of the root, as far as it is known without its parent; 0: it is
+// not. What earlier images had is the sum of their volumes.
+func diskGiB(in Input, list priceList) int {
+	switch {
 	case in.Recipe.DiskGiB > 0:
 		return in.Recipe.DiskGiB
-	case in.Parent != nil && in.Parent.RootGiB > 0:
-		return in.Parent.RootGiB
-	case in.History.DiskGiB > 0:
+	case in.History.DiskGiB > 0 && len(in.Recipe.BlockDevices) == 0:
 		return in.History.DiskGiB
 	case onEC2(in.Recipe):
 		return list.RootGiB[stagesOf(in.Recipe.Platform)]
-	case parent == recipe.ParentAlias:
+	case in.Recipe.Parent.Kind == recipe.ParentAlias:
 		return list.RootGiB["host"]
 	}
 	return 0

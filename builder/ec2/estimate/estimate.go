@@ -45,7 +45,7 @@ type Input struct {
 // History is what earlier builds of a recipe tell about the next one.
 type History struct {
 	Took    []Took
-	DiskGiB int // of the newest image; 0: not known
+	DiskGiB int // of the newest image, all volumes together; 0: not known
 }
 
 // Took is one stage of one earlier build.
@@ -117,12 +117,11 @@ func Of(in Input) Plan {
 		clock.defaults = maps.Clone(clock.defaults)
 		clock.defaults[string(builder.StagePublish)] = clock.defaults["import"]
 	}
-	gib := rootGiB(in, list)
-	p.Steps = (&stepper{Input: in, clock: clock, gib: gib}).steps()
+	p.Steps = (&stepper{Input: in, clock: clock, gib: diskGiB(in, list)}).steps()
 	for _, s := range p.Steps {
 		p.Seconds += s.Seconds
 	}
-	p.count(in, list, gib)
+	p.count(in, list)
 	return p
 }
 
@@ -195,7 +194,7 @@ func (p Plan) Sentence() string {
 	}
 	text := fmt.Sprintf("about %s and %s (%s in %s, list prices of %s)", minutes(p.Seconds), money, kind, p.Region, p.PricesAsOf)
 	if len(p.Missing) > 0 {
-		text += ", without " + strings.Join(p.Missing, " and ")
+		text += ", without " + strings.Join(p.Missing, ", and ")
 	}
 	return text
 }

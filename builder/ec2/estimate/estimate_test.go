@@ -143,7 +143,7 @@ func TestPlanOfPublishing(t *testing.T) {
 	r.Publish.Via = ""
 	r.DiskGiB, r.Parent = 0, recipe.Parent{Kind: recipe.ParentFile, Name: "base.qcow2"}
 	unknown := Of(Input{Recipe: r, Region: "us-east-1", InstanceType: "m5.large"})
-	if !strings.Contains(unknown.Sentence(), "because the size of the disk is not known") || unknown.Monthly != 0 {
+	if !strings.HasSuffix(unknown.Sentence(), ", without the root volume and its snapshot, whose size is not known, and writing the disk, whose size is not known") || unknown.Monthly != 0 {
 		t.Errorf("%q, $%f a month", unknown.Sentence(), unknown.Monthly)
 	}
 	if known := Of(Input{Recipe: r, Region: "us-east-1", InstanceType: "m5.large", History: History{DiskGiB: 4}}); math.Abs(known.Dollars-sum) > 1e-9 {
@@ -194,7 +194,7 @@ func TestCost(t *testing.T) {
 	}
 	windows := web()
 	windows.Platform, windows.Parent = "Windows", recipe.Parent{Kind: recipe.ParentAlias, Name: "windows-2022"}
-	w := Of(Input{Recipe: windows, Region: "eu-west-1", InstanceType: "m5.large", Parent: &catalogue.Image{ID: "ami-1", Name: "Windows", RootGiB: 50}})
+	w := Of(Input{Recipe: windows, Region: "eu-west-1", InstanceType: "m5.large", Parent: &catalogue.Image{ID: "ami-1", Name: "Windows", RootDevice: "/dev/sda1", Volumes: []catalogue.Volume{{Device: "/dev/sda1", GiB: 50, Type: "gp3"}}}})
 	if w.Dollars <= p.Dollars*2 || math.Abs(w.Monthly-2.5) > 1e-9 || w.Parent != "ami-1 (Windows)" {
 		t.Errorf("Windows: $%f, $%f a month, from %s", w.Dollars, w.Monthly, w.Parent)
 	}
@@ -224,7 +224,7 @@ func TestNothingIsGuessed(t *testing.T) {
 		t.Errorf("%q", rhel.Sentence())
 	}
 	milan := on(func(in *Input) { in.Region = "eu-south-1" })
-	if milan.Monthly != 0 || !strings.Contains(milan.Sentence(), "without the snapshot of the image") {
+	if milan.Monthly != 0 || !strings.Contains(milan.Sentence(), "without the snapshots of the image, of which no price in eu-south-1 is known") {
 		t.Errorf("%q", milan.Sentence())
 	}
 	if spot := on(func(in *Input) { in.Spot = true }); !strings.Contains(spot.Sentence(), "at most $0.02 (m5.large on Spot in eu-west-1") {
@@ -272,7 +272,26 @@ func TestPriceListIsWhole(t *testing.T) {
 		if !ok {
 			t.Fatalf("%s is missing", region)
 		}
-		sane(region+" volume", r.Volume, 0.05, 0.2)
+		for kind, v := range r.Volumes {
+			what := region + " " + kind
+			sane(what, v.GiB, 0.015, 0.2)
+			for _, p := range v.IOPS {
+				sane(what+" IOPS", p, 0.005, 0.1)
+			}
+			if prices := map[string]int{"gp3": 1, "io1": 1, "io2": 3}[kind]; len(v.IOPS) != prices {
+				t.Errorf("%s has %d prices of IOPS, want %d", what, len(v.IOPS), prices)
+			}
+			if kind == "gp3" {
+				sane(what+" throughput", v.Throughput, 0.04, 0.1)
+			} else if v.Throughput != "" {
+				t.Errorf("%s has no throughput of its own", what)
+			}
+		}
+		for _, kind := range []string{"gp3", "gp2", "io1", "io2", "st1", "sc1", "standard"} {
+			if _, ok := r.Volumes[kind]; !ok && region+" "+kind != "eu-south-1 io2" {
+				t.Errorf("%s has no price of %s", region, kind)
+			}
+		}
 		sane(region+" writes", r.Writes, 0.004, 0.01)
 		sane(region+" reads", r.Reads, 0.0003, 0.001)
 		if r.Snapshot != "" {

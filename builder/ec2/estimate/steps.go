@@ -35,7 +35,7 @@ const (
 type stepper struct {
 	Input
 	clock clock
-	gib   int    // of the image's disk; 0: not known
+	gib   int    // of the disk that is published; 0: not known
 	on    string // the instance that runs
 	all   []Step
 }
