@@ -3,10 +3,12 @@ package estimate
 import (
 	_ "embed" // the prices
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 
+	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/component"
 	"github.com/seed-6db18919/ingot/builder/recipe"
 	"github.com/seed-6db18919/ingot/internal/yamldoc"
@@ -26,6 +28,7 @@ type priceList struct {
 		Blocks   price                  `yaml:"blocks"`
 		Writes   price                  `yaml:"writes,required"`
 		Reads    price                  `yaml:"reads,required"`
+		Objects  price                  `yaml:"objects"`
 		Volumes  map[string]volumePrice `yaml:"volumes,required"`
 	} `yaml:"regions,required"`
 	Instances map[string]struct {
@@ -105,7 +108,7 @@ func (p *Plan) count(in Input, list priceList) {
 	p.add("requests to S3", float64(writes)/1000*region.Writes.dollars()+float64(reads)/1000*region.Reads.dollars())
 	switch {
 	case imported(in.Recipe):
-		p.miss("the disk in the bucket, as long as it is imported")
+		p.staged(diskGiB(in, list), region.Objects)
 	case published(in.Recipe):
 		p.blocks(diskGiB(in, list), region.Blocks)
 	}
@@ -113,6 +116,14 @@ func (p *Plan) count(in Input, list priceList) {
 	if vendor := paidVendor(in.Recipe.Parent.Name); vendor != "" && onEC2(in.Recipe) {
 		p.miss("the hourly fee of %s", vendor)
 	}
+}
+
+// staged adds what it costs that the disk lies in the bucket: all of it, though it is
+// compressed, and as long as it is published, though it is on its way first.
+func (p *Plan) staged(gib int, month price) {
+	at := slices.IndexFunc(p.Steps, func(s Step) bool { return s.Stage == string(builder.StagePublish) })
+	dollars := float64(gib) * month.dollars() * hours(p.Steps[at].Seconds) / hoursPerMonth
+	p.price(gib, month, "the disk in the bucket", fmt.Sprintf("disk in the bucket, at most %d GiB, as long as it is imported", gib), dollars)
 }
 
 // blocks adds what it costs to write the disk: at most all of its blocks.

@@ -137,8 +137,13 @@ func TestPlanOfPublishing(t *testing.T) {
 		t.Errorf("%q", p.Sentence())
 	}
 	r.Publish.Via = recipe.ViaImportImage
-	if p := Of(Input{Recipe: r, Region: "us-east-1", InstanceType: "m5.large"}); p.Steps[7].Seconds != 1800 || strings.Contains(p.Sentence(), "writing") || !strings.HasSuffix(p.Sentence(), "without the disk in the bucket, as long as it is imported") {
+	if p := Of(Input{Recipe: r, Region: "us-east-1", InstanceType: "m5.large"}); p.Steps[7].Seconds != 1800 || strings.Contains(p.Sentence(), "writing") || len(p.Missing) > 0 {
 		t.Errorf("by VM Import: %+v, %q", p.Steps[7], p.Sentence())
+	} else if staged, want := costOf(p, "disk in the bucket, at most 10 GiB, as long as it is imported"), 10*0.023*0.5/730; math.Abs(staged-want) > 1e-9 {
+		t.Errorf("by VM Import: $%f in the bucket, want $%f", staged, want)
+	}
+	if p := Of(Input{Recipe: r, Region: "eu-south-1", InstanceType: "m5.large"}); !strings.Contains(p.Sentence(), "without the disk in the bucket, of which no price in eu-south-1 is known, and ") {
+		t.Errorf("by VM Import: %q", p.Sentence())
 	}
 	r.Publish.Via = ""
 	r.DiskGiB, r.Parent = 0, recipe.Parent{Kind: recipe.ParentFile, Name: "base.qcow2"}
@@ -291,6 +296,9 @@ func TestPriceListIsWhole(t *testing.T) {
 			if _, ok := r.Volumes[kind]; !ok && region+" "+kind != "eu-south-1 io2" {
 				t.Errorf("%s has no price of %s", region, kind)
 			}
+		}
+		if r.Objects != "" {
+			sane(region+" objects", r.Objects, 0.02, 0.03)
 		}
 		sane(region+" writes", r.Writes, 0.004, 0.01)
 		sane(region+" reads", r.Reads, 0.0003, 0.001)

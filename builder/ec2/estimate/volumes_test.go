@@ -110,11 +110,10 @@ func TestDisksForTests(t *testing.T) {
 	if got := costOf(p, "volumes"); math.Abs(got-want) > 1e-9 || math.Abs(p.Monthly-8*0.05) > 1e-9 || len(p.Missing) > 0 {
 		t.Errorf("$%f and $%f a month without %q, want $%f", got, p.Monthly, p.Missing, want)
 	}
-	r.Infrastructure.Driver, r.Publish = "local", &recipe.Publish{Driver: "ec2"}
-	in.Region = "us-east-1"
+	r.Infrastructure.Driver, r.Publish = "local", &recipe.Publish{Driver: "ec2", Via: recipe.ViaImportSnapshot}
 	p = Of(in)
 	_, test = p.running()
-	if got, want := costOf(p, "volumes"), (4+101)*0.08*hours(test)/730; math.Abs(got-want) > 1e-9 || len(p.Missing) > 0 {
+	if got, want := costOf(p, "volumes"), (4+101)*0.088*hours(test)/730; math.Abs(got-want) > 1e-9 || len(p.Missing) > 0 {
 		t.Errorf("published: $%f without %q, want $%f", got, p.Missing, want)
 	}
 }
