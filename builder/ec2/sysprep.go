@@ -27,15 +27,18 @@ func (i *instance) sysprep(ctx context.Context) error {
 	if err := i.remove(ctx); err != nil {
 		return failed(builder.StageClean, "the agent could not be taken off the instance", err)
 	}
-	if err := i.generalise(ctx); err != nil {
+	command, err := i.generalise(ctx)
+	if err != nil {
 		return failed(builder.StageClean, "Sysprep could not be started", err)
 	}
 	limited, cancel := context.WithTimeoutCause(ctx, time.Hour, &builder.Error{
 		Fault: builder.Author, Stage: builder.StageClean, Reason: "Sysprep has not stopped instance " + i.id + " within an hour",
-		Hint: `see C:\Windows\System32\Sysprep\Panther on a kept instance`,
+		Hint: panther,
 	})
 	defer cancel()
-	err := i.d.states.wait(limited, want{instance: i.id}, func(v view) (bool, error) {
+	heeded, stop := i.heed(limited, command)
+	defer stop()
+	err = i.d.states.wait(heeded, want{instance: i.id}, func(v view) (bool, error) {
 		now, known := v.instances[i.id]
 		if known && over(now) {
 			return false, i.lost(now)
@@ -45,27 +48,75 @@ func (i *instance) sysprep(ctx context.Context) error {
 	return failed(builder.StageClean, "Sysprep did not end", err)
 }
 
-// generalise starts Sysprep, once. Commands have no token that makes a repeat harmless:
+// panther is where Sysprep says why it fails.
+const panther = `see C:\Windows\System32\Sysprep\Panther on a kept instance`
+
+// heed ends its context when Sysprep has failed.
+func (i *instance) heed(ctx context.Context, command string) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		cancel(i.sysprepFailed(ctx, command))
+	}()
+	return ctx, func() {
+		cancel(nil)
+		<-ended
+	}
+}
+
+// sysprepFailed returns when Sysprep has, or when ctx ends. A command that the shutdown
+// cuts off may count as failed, too: the instance has some time to stop.
+func (i *instance) sysprepFailed(ctx context.Context, command string) error {
+	for {
+		if err := pause(ctx, i.d.cfg.pace.quiet); err != nil {
+			return err
+		}
+		v, ended, err := i.machine.ended(ctx, command)
+		if err != nil {
+			return err
+		}
+		if !ended || v.Status == ssmtypes.CommandInvocationStatusSuccess {
+			continue
+		}
+		if err := pause(ctx, 3*i.d.cfg.pace.quiet); err != nil {
+			return err
+		}
+		said, err := i.complaint(ctx, command)
+		return &builder.Error{
+			Fault: builder.Author, Stage: builder.StageClean, Output: said, Err: err, Hint: panther,
+			Reason: "Sysprep failed on instance " + i.id + ": " + aws.ToString(v.StatusDetails),
+		}
+	}
+}
+
+// generalise starts Sysprep, once, and returns its command. Commands have no token that makes a repeat harmless:
 // what an answer that got lost, or an earlier process, has started is looked for first.
-func (i *instance) generalise(ctx context.Context) error {
+func (i *instance) generalise(ctx context.Context) (string, error) {
 	for begin := time.Now(); ; {
 		found, err := i.d.aws.Commands.ListCommandInvocations(ctx, &ssm.ListCommandInvocationsInput{
 			InstanceId: aws.String(i.id),
 			Filters:    []ssmtypes.CommandFilter{{Key: ssmtypes.CommandFilterKeyDocumentName, Value: aws.String(sysprepDocument)}},
 		})
-		if err != nil || len(found.CommandInvocations) > 0 {
-			return err
+		if err != nil {
+			return "", err
 		}
-		_, err = i.d.aws.Commands.SendCommand(ctx, &ssm.SendCommandInput{
+		if len(found.CommandInvocations) > 0 {
+			return aws.ToString(found.CommandInvocations[0].CommandId), nil
+		}
+		sent, err := i.d.aws.Commands.SendCommand(ctx, &ssm.SendCommandInput{
 			DocumentName: aws.String(sysprepDocument), InstanceIds: []string{i.id},
 			Parameters: map[string][]string{"Id": {i.build}}, Comment: aws.String(clipComment("ingot " + i.build + " sysprep")),
 		}, func(o *ssm.Options) { o.RetryMaxAttempts = 1 })
 		passes := isOne(err, notYet) || builder.FaultOf(failed(builder.StageClean, "", err)) == builder.Transient
-		if err == nil || !passes || time.Since(begin) > i.d.cfg.pace.visible {
-			return err
+		switch {
+		case err == nil:
+			return aws.ToString(sent.Command.CommandId), nil
+		case !passes || time.Since(begin) > i.d.cfg.pace.visible:
+			return "", err
 		}
 		if err := pause(ctx, i.d.cfg.pace.states); err != nil {
-			return err
+			return "", err
 		}
 	}
 }

@@ -43,7 +43,8 @@ type windowsAccount struct {
 
 	mu       sync.Mutex
 	images   map[string]windowsDisk
-	sysprep  int // how often it ran
+	sysprep  int  // how often it ran
+	refuses  bool // Sysprep does
 	fail     string
 	userData []string
 }
@@ -106,6 +107,9 @@ func (m *windowsMachine) Run(ctx context.Context, script ec2test.Script) (ec2tes
 			a.t.Error("Sysprep runs while ingot's files are there")
 		}
 		a.sysprep++
+		if a.refuses {
+			return ec2test.Outcome{Exit: 1, Stderr: "a package was installed for one user"}, nil
+		}
 		m.disk.generalised = true
 		return ec2test.Outcome{}, nil
 	case strings.Contains(text, folder) && strings.Contains(text, "Remove-Item -Recurse -Force -LiteralPath $dir"):
@@ -307,5 +311,20 @@ func TestWindowsIsGeneralisedOnce(t *testing.T) {
 				t.Errorf("still running: %v", left)
 			}
 		})
+	}
+}
+
+// TestSysprepThatFailsIsToldSoon: nobody waits for the instance to stop as long as a
+// Sysprep may take that does.
+func TestSysprepThatFailsIsToldSoon(t *testing.T) {
+	a, _, cfg := newWindowsAccount(t)
+	a.refuses, cfg.pace.quiet = true, time.Second
+	_, _, err := newProcess(t, cfg).life("once", windowsParent, "")
+	var told *builder.Error
+	if !errors.As(err, &told) || told.Fault != builder.Author || told.Stage != builder.StageClean || !strings.Contains(told.Output, "installed for one user") || told.Hint == "" {
+		t.Errorf("%#v", err)
+	}
+	if a.sysprep != 1 {
+		t.Errorf("Sysprep ran %d times", a.sysprep)
 	}
 }

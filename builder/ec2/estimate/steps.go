@@ -94,7 +94,8 @@ func (s *stepper) build() {
 	operate(builder.StageInventory, "")
 	if s.windows() {
 		s.add(builder.StageClean, "", slices.Concat(removeAgent(script()), []Call{
-			call("ssm.ListCommandInvocations"), call("ssm.SendCommand"), polls("ec2.DescribeInstances"), // Sysprep, which stops it
+			call("ssm.ListCommandInvocations"), call("ssm.SendCommand"), // Sysprep, which stops it
+			polls("ec2.DescribeInstances"), maybePolls("ssm.ListCommandInvocations"),
 		})...)
 	} else {
 		s.add(builder.StageClean, "", operation()...)
