@@ -22,7 +22,8 @@ import (
 const stalled = 2 * time.Hour
 
 // takeAway removes the Systems Manager agent when the instance stops, if the image
-// did not have it: a command that removed it at once would remove what it runs in.
+// did not have it: a command that removed it at once would remove what it runs in. By
+// its default dependencies the unit is stopped before the system is.
 const takeAway = `name: take-away
 schemaVersion: 1.0
 phases:
@@ -35,7 +36,7 @@ phases:
             - |
               if [ ! -e ` + ssmInstalled + ` ]; then exit 0; fi
               if command -v dpkg >/dev/null; then remove='dpkg --purge amazon-ssm-agent'; else remove='rpm -e amazon-ssm-agent'; fi
-              systemd-run --unit ingot-take-away --property DefaultDependencies=no --property RemainAfterExit=yes \
+              systemd-run --unit ingot-take-away --property RemainAfterExit=yes \
                 --property "ExecStop=/bin/sh -c '$remove; rm -rf /var/lib/amazon/ssm /var/log/amazon /etc/amazon/ssm'" /bin/true
 `
 
