@@ -73,10 +73,11 @@ func (i *instance) sysprepFailed(ctx context.Context, command string) error {
 			return err
 		}
 		v, ended, err := i.machine.ended(ctx, command)
-		if err != nil {
-			return err
+		if err != nil && ctx.Err() == nil {
+			// Sysprep may be well, and what counts is whether the instance stops.
+			i.d.cfg.Log.WithError(err).WithField("build", i.build).Warn("what became of Sysprep's command could not be asked")
 		}
-		if !ended || v.Status == ssmtypes.CommandInvocationStatusSuccess {
+		if err != nil || !ended || v.Status == ssmtypes.CommandInvocationStatusSuccess {
 			continue
 		}
 		if err := pause(ctx, 3*i.d.cfg.pace.quiet); err != nil {
@@ -90,8 +91,9 @@ func (i *instance) sysprepFailed(ctx context.Context, command string) error {
 	}
 }
 
-// generalise starts Sysprep, once, and returns its command. Commands have no token that makes a repeat harmless:
-// what an answer that got lost, or an earlier process, has started is looked for first.
+// generalise starts Sysprep, once, and returns its command. Commands have no token that
+// makes a repeat harmless: what an answer that got lost, or an earlier process, has
+// started is looked for first.
 func (i *instance) generalise(ctx context.Context) (string, error) {
 	for begin := time.Now(); ; {
 		found, err := i.d.aws.Commands.ListCommandInvocations(ctx, &ssm.ListCommandInvocationsInput{
@@ -106,7 +108,7 @@ func (i *instance) generalise(ctx context.Context) (string, error) {
 		}
 		sent, err := i.d.aws.Commands.SendCommand(ctx, &ssm.SendCommandInput{
 			DocumentName: aws.String(sysprepDocument), InstanceIds: []string{i.id},
-			Parameters: map[string][]string{"Id": {i.build}}, Comment: aws.String(clipComment("ingot " + i.build + " sysprep")),
+			Comment: aws.String(clipComment("ingot " + i.build + " sysprep")),
 		}, func(o *ssm.Options) { o.RetryMaxAttempts = 1 })
 		passes := isOne(err, notYet) || builder.FaultOf(failed(builder.StageClean, "", err)) == builder.Transient
 		switch {

@@ -46,7 +46,7 @@ var documents = map[string]struct {
 }{
 	"AWS-RunShellScript":      {"aws:runShellScript", []string{"commands", "workingDirectory", "executionTimeout"}, false},
 	"AWS-RunPowerShellScript": {"aws:runPowerShellScript", []string{"commands", "workingDirectory", "executionTimeout"}, true},
-	sysprepDocument:           {"runSysprep", []string{"Id"}, true},
+	sysprepDocument:           {"runSysprep", nil, true},
 }
 
 // command is one that was sent. The Cloud's lock guards it.
