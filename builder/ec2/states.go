@@ -2,6 +2,7 @@ package ec2
 
 import (
 	"context"
+	"iter"
 	"slices"
 	"sync"
 	"time"
@@ -43,7 +44,48 @@ type view struct {
 	snapshots map[string]types.Snapshot
 	imports   map[string]types.ImportImageTask
 	disks     map[string]types.ImportSnapshotTask
-	err       error // that concerns everybody: the calls are not allowed
+	asked     [questions]asked
+}
+
+// question is one of those that a round asks, for all who want its answer.
+type question int
+
+const (
+	ofInstances question = iota
+	ofOnline
+	ofImages
+	ofSnapshots
+	ofImports
+	ofDisks
+	questions
+)
+
+// asked is how a question has fared.
+type asked struct {
+	answered int   // the last round that has an answer
+	refused  int   // how many rounds were refused one since
+	err      error // with which the last of them was
+}
+
+// lasting is how many rounds in a row a question is refused before that is final.
+// Credentials that have run out are renewed, and policies take a while to hold
+// everywhere: at the pace of real use it is two minutes.
+const lasting = 24
+
+// after is how the question has fared when it was asked in one more round.
+func (a asked) after(round int, err error) asked {
+	switch {
+	case err == nil:
+		return asked{answered: round}
+	case refused(err):
+		a.refused, a.err = a.refused+1, err
+	}
+	return a
+}
+
+// refused tells the answers that do not pass by themselves in a moment.
+func refused(err error) bool {
+	return answer.Denied(err) || answer.Unknown(err) && code(err) != ""
 }
 
 // want is somebody who waits, and for what.
@@ -51,6 +93,31 @@ type want struct {
 	instance, online, image   string
 	snapshot, imported, disks string // disks: the import of one, which becomes a snapshot
 	since                     int    // the first round that counts
+}
+
+// of is what is asked about in a question; empty: it is none of theirs.
+func (w want) of(q question) string {
+	return [questions]string{
+		ofInstances: w.instance, ofOnline: w.online, ofImages: w.image, ofSnapshots: w.snapshot, ofImports: w.imported, ofDisks: w.disks,
+	}[q]
+}
+
+// answered is the last round that has answered all that somebody asks, or why there
+// will be none.
+func (v view) answered(w want) (round int, err error) {
+	if round = v.round; round < w.since {
+		return round, nil
+	}
+	for q, a := range v.asked {
+		if w.of(question(q)) == "" {
+			continue
+		}
+		if a.refused >= lasting {
+			return 0, a.err
+		}
+		round = min(round, a.answered)
+	}
+	return round, nil
 }
 
 func newStates(d *Driver) *states {
@@ -65,7 +132,8 @@ func (s *states) close() {
 	s.ended.Wait()
 }
 
-// wait calls done with each view from now on until it says that it is over.
+// wait calls done with each view from now on that answers what is wanted, until it says
+// that it is over.
 func (s *states) wait(ctx context.Context, w want, done func(view) (bool, error)) error {
 	s.mu.Lock()
 	w.since = s.round + 1
@@ -77,14 +145,16 @@ func (s *states) wait(ctx context.Context, w want, done func(view) (bool, error)
 		delete(s.wants, &w)
 	}()
 	poke(s.wake)
-	for {
+	for next := w.since; ; {
 		s.mu.Lock()
 		seen, changed := s.seen, s.changed
 		s.mu.Unlock()
-		if seen.round >= w.since {
-			if seen.err != nil {
-				return seen.err
-			}
+		round, err := seen.answered(w)
+		if err != nil {
+			return err
+		}
+		if round >= next {
+			next = round + 1
 			if over, err := done(seen); over || err != nil {
 				return err
 			}
@@ -130,91 +200,97 @@ func (s *states) wanted() []want {
 	return all
 }
 
-// look is one round. What fails for a moment leaves the view of the round before.
+// look is one round. A question that gets no answer leaves that of the round before, and
+// is no matter of those who ask another.
 func (s *states) look(ctx context.Context, wants []want) {
 	s.mu.Lock()
 	s.round++
 	now := s.seen
-	now.round, now.err = s.round, nil
+	now.round = s.round
 	s.mu.Unlock()
 
-	asks := func(kind func(want) string) (ids []string) {
-		for _, w := range wants {
-			if id := kind(w); id != "" {
-				ids = append(ids, id)
-			}
+	for q := range questions {
+		ids := about(q, wants)
+		if len(ids) == 0 {
+			now.asked[q].refused = 0 // whoever asks next is refused for the first time
+			continue
 		}
-		slices.Sort(ids)
-		return slices.Compact(ids)
-	}
-	var err error
-	note := func(failed error) {
-		if failed != nil && err == nil {
-			err = failed
-		}
-	}
-	if len(asks(func(w want) string { return w.instance })) > 0 {
-		found, failed := s.d.instances(ctx)
-		if note(failed); failed == nil {
-			now.instances = map[string]types.Instance{}
-			for _, i := range found {
-				now.instances[aws.ToString(i.InstanceId)] = i
-			}
-		}
-	}
-	if ids := asks(func(w want) string { return w.online }); len(ids) > 0 {
-		online, failed := s.d.online(ctx, ids)
-		if note(failed); failed == nil {
-			now.online = online
-		}
-	}
-	if ids := asks(func(w want) string { return w.image }); len(ids) > 0 {
-		images, progress, failed := s.d.images(ctx, ids)
-		if note(failed); failed == nil {
-			now.images, now.progress = images, progress
-		}
-	}
-	if ids := asks(func(w want) string { return w.snapshot }); len(ids) > 0 {
-		snapshots, failed := s.d.snapshots(ctx, ids)
-		if note(failed); failed == nil {
-			now.snapshots = snapshots
-		}
-	}
-	if len(asks(func(w want) string { return w.imported })) > 0 {
-		imports := map[string]types.ImportImageTask{}
-		failed := error(nil)
-		for t, err := range publish.ImageTasks(ctx, s.d.aws.Imports) {
-			imports[aws.ToString(t.ImportTaskId)], failed = t, err
-		}
-		if note(failed); failed == nil {
-			now.imports = imports
-		}
-	}
-	if len(asks(func(w want) string { return w.disks })) > 0 {
-		disks := map[string]types.ImportSnapshotTask{}
-		failed := error(nil)
-		for t, err := range publish.SnapshotTasks(ctx, s.d.aws.Imports) {
-			disks[aws.ToString(t.ImportTaskId)], failed = t, err
-		}
-		if note(failed); failed == nil {
-			now.disks = disks
-		}
-	}
-	if err != nil {
+		err := s.d.ask(ctx, q, ids, &now)
 		if ctx.Err() != nil {
 			return
 		}
-		if refused := answer.Denied(err) || answer.Unknown(err) && code(err) != ""; !refused {
+		if now.asked[q] = now.asked[q].after(now.round, err); err != nil {
 			s.d.cfg.Log.WithError(err).Warn("what is waited for could not be looked at; it is tried again")
-			return
 		}
-		now.err = err
 	}
 	s.mu.Lock()
 	s.seen = now
 	close(s.changed)
 	s.changed = make(chan struct{})
 	s.mu.Unlock()
+}
+
+// about are the ids that a question is about.
+func about(q question, wants []want) (ids []string) {
+	for _, w := range wants {
+		if id := w.of(q); id != "" {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// ask puts the answer to a question into a view, which is as it was when there is none.
+func (d *Driver) ask(ctx context.Context, q question, ids []string, now *view) error {
+	switch q {
+	case ofInstances:
+		return keep(&now.instances)(byID(d.instances(ctx)))
+	case ofOnline:
+		return keep(&now.online)(d.online(ctx, ids))
+	case ofImages:
+		images, progress, err := d.images(ctx, ids)
+		if err == nil {
+			now.images, now.progress = images, progress
+		}
+		return err
+	case ofSnapshots:
+		return keep(&now.snapshots)(d.snapshots(ctx, ids))
+	case ofImports:
+		return keep(&now.imports)(gather(publish.ImageTasks(ctx, d.aws.Imports), func(t types.ImportImageTask) *string { return t.ImportTaskId }))
+	default:
+		return keep(&now.disks)(gather(publish.SnapshotTasks(ctx, d.aws.Imports), func(t types.ImportSnapshotTask) *string { return t.ImportTaskId }))
+	}
+}
+
+// keep is where an answer goes, if it is one.
+func keep[T any](to *T) func(T, error) error {
+	return func(found T, err error) error {
+		if err == nil {
+			*to = found
+		}
+		return err
+	}
+}
+
+func byID(found []types.Instance, err error) (map[string]types.Instance, error) {
+	all := map[string]types.Instance{}
+	for _, i := range found {
+		all[aws.ToString(i.InstanceId)] = i
+	}
+	return all, err
+}
+
+// gather has things by their ids, unless it meets an error.
+func gather[T any](things iter.Seq2[T, error], id func(T) *string) (map[string]T, error) {
+	all := map[string]T{}
+	for thing, err := range things {
+		if err != nil {
+			return nil, err
+		}
+		all[aws.ToString(id(thing))] = thing
+	}
+	return all, nil
 }
 
 // instances are all of this daemon's, terminated ones included as long as EC2
