@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,19 +32,19 @@ type start struct {
 }
 
 // adopt finds the instance that an earlier process started for the same build and
-// that can still be used, and tells how many the build has had.
-func (d *Driver) adopt(ctx context.Context, s start) (found *types.Instance, had int, err error) {
-	all, err := d.instances(ctx, filter("tag:"+tagBuild, s.build), filter("tag:"+tagRole, string(s.role)))
+// that can still be used, and tells which the build has had, as far as EC2 remembers.
+func (d *Driver) adopt(ctx context.Context, s start) (found *types.Instance, had []types.Instance, err error) {
+	had, err = d.instances(ctx, filter("tag:"+tagBuild, s.build), filter("tag:"+tagRole, string(s.role)))
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
-	for n := range all {
-		i := &all[n]
+	for n := range had {
+		i := &had[n]
 		if !over(*i) && tagOf(i.Tags, tagKept) == "" && aws.ToString(i.ImageId) == s.ami {
 			found = i
 		}
 	}
-	return found, len(all), nil
+	return found, had, nil
 }
 
 // bring returns an instance that Systems Manager reaches: the one that is there, or
@@ -118,7 +119,7 @@ func (d *Driver) markets(s start, image types.Image) []bool {
 }
 
 // run asks for an instance, with one type and subnet after the other.
-func (d *Driver) run(ctx context.Context, s start, image types.Image, had int) (*types.Instance, error) {
+func (d *Driver) run(ctx context.Context, s start, image types.Image, had []types.Instance) (*types.Instance, error) {
 	subnets := d.cfg.Subnets
 	if len(subnets) == 0 {
 		subnets = []string{""}
@@ -131,15 +132,9 @@ func (d *Driver) run(ctx context.Context, s start, image types.Image, had int) (
 				if err != nil {
 					return nil, err
 				}
-				// The same instance for the same wish: an answer that got lost costs nothing.
-				in.ClientToken = aws.String(token(d.cfg.Owner, s.build, string(s.role), strconv.Itoa(had), s.ami, kind, subnet, strconv.FormatBool(spot)))
-				var out *ec2.RunInstancesOutput
-				err = d.appeared(ctx, func() (err error) { // the image may be a new one
-					out, err = d.aws.Compute.RunInstances(ctx, in)
-					return err
-				})
+				i, err := d.launch(ctx, in, had, s.build, string(s.role), s.ami, kind, subnet, strconv.FormatBool(spot))
 				if err == nil {
-					return &out.Instances[0], nil
+					return i, nil
 				}
 				if !isOne(err, capacity) {
 					return nil, refusedVolumes(s, err)
@@ -150,6 +145,37 @@ func (d *Driver) run(ctx context.Context, s start, image types.Image, had int) (
 		}
 	}
 	return nil, failed(builder.StageLaunch, "EC2 has no capacity for an instance", errors.Join(short...))
+}
+
+// launch asks for an instance with a token, which is the same for the same wish: an
+// answer that got lost costs nothing. A build that has had instances wishes for another.
+// How many there were EC2 forgets within an hour, but not their tokens: one that brings
+// back what has ended, or what the build has done with, gives way to the next.
+func (d *Driver) launch(ctx context.Context, in *ec2.RunInstancesInput, had []types.Instance, wish ...string) (*types.Instance, error) {
+	const most = 20 // instances that EC2 has forgotten
+	for n := len(had); ; n++ {
+		in.ClientToken = aws.String(token(append([]string{d.cfg.Owner, strconv.Itoa(n)}, wish...)...))
+		var out *ec2.RunInstancesOutput
+		err := d.appeared(ctx, func() (err error) { // the image may be a new one
+			out, err = d.aws.Compute.RunInstances(ctx, in)
+			return err
+		})
+		switch {
+		case code(err) == "IdempotentInstanceTerminated" && n < len(had)+most:
+		case err != nil:
+			return nil, err
+		case !spent(out.Instances[0], had):
+			return &out.Instances[0], nil
+		case n == len(had)+most:
+			return nil, &builder.Error{Fault: builder.Transient, Stage: builder.StageLaunch,
+				Reason: "EC2 brings back instances of the build that have ended, the last of them " + aws.ToString(out.Instances[0].InstanceId)}
+		}
+	}
+}
+
+// spent tells whether an instance has ended, or is one that was not to be taken up.
+func spent(i types.Instance, had []types.Instance) bool {
+	return over(i) || slices.ContainsFunc(had, func(h types.Instance) bool { return aws.ToString(h.InstanceId) == aws.ToString(i.InstanceId) })
 }
 
 func (d *Driver) input(s start, image types.Image, kind, subnet string, spot bool) (*ec2.RunInstancesInput, error) {

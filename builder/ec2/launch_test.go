@@ -10,9 +10,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/ec2/ec2test"
@@ -158,4 +160,57 @@ func wantWish(t *testing.T, form url.Values, want map[string]string) {
 			t.Errorf("%s: tags of the %s are %v, want %v", place(form), kind, got, tags)
 		}
 	}
+}
+
+// blind does not see one instance.
+type blind struct {
+	Compute
+	to string
+}
+
+func (b blind) DescribeInstances(ctx context.Context, in *ec2.DescribeInstancesInput, more ...func(*ec2.Options)) (*ec2.DescribeInstancesOutput, error) {
+	out, err := b.Compute.DescribeInstances(ctx, in, more...)
+	if err == nil {
+		for n := range out.Reservations {
+			r := &out.Reservations[n]
+			r.Instances = slices.DeleteFunc(r.Instances, func(i types.Instance) bool { return aws.ToString(i.InstanceId) == b.to })
+		}
+	}
+	return out, err
+}
+
+// TestNoTokenBringsBackWhatABuildHasHad launches for one build again and again, while EC2
+// forgets what it has terminated, or does not know of it yet: no client token counts that
+// belongs to an instance which has ended, or is kept.
+func TestNoTokenBringsBackWhatABuildHasHad(t *testing.T) {
+	c := ec2test.Start(t, ec2test.Options{Machine: ec2test.Scripted(idle)})
+	d := newDriver(t, configOf(t, c, "unused"))
+	had := map[string]bool{}
+	launch := func(what string) *instance {
+		t.Helper()
+		inst, err := d.Launch(t.Context(), builder.LaunchSpec{Build: "7", Base: builder.Base{Ref: ec2test.Parents[0].ID}})
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		i := inst.(*instance)
+		if had[i.id] {
+			t.Fatalf("%s: got %s once more", what, i.id)
+		}
+		had[i.id] = true
+		return i
+	}
+
+	first := launch("the first")
+	c.Kill(first.id)
+	c.Forget(first.id)
+	second := launch("after one that is forgotten")
+	if _, err := second.Retain(t.Context(), builder.Kept{Build: "7", Until: time.Now().Add(time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	third := launch("beside one that is kept")
+	if err := third.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	d.aws.Compute = blind{d.aws.Compute, third.id}
+	launch("while one shuts down, unseen")
 }

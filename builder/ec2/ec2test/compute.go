@@ -186,7 +186,11 @@ func (c *Cloud) sameReservation(before reservation) answer {
 		return answer{err: err}
 	}
 	for _, item := range parsed.items("instancesSet") {
-		showState(item, "instanceState", c.instances[item.get("instanceId")].state)
+		i := c.instances[item.get("instanceId")]
+		if i == nil || i.state == stateTerminated {
+			return bad("IdempotentInstanceTerminated", "The client token is that of the instance %s, which has been terminated", item.get("instanceId"))
+		}
+		showState(item, "instanceState", i.state)
 	}
 	return good(parsed)
 }
@@ -205,10 +209,17 @@ func (c *Cloud) launchable(id string) (*image, answer) {
 
 // describeInstances shows the states as they pass.
 func (c *Cloud) describeInstances(form url.Values) answer {
-	if hidden := c.hiddenIDs(list(form, "InstanceId")); len(hidden) > 0 {
-		return bad("InvalidInstanceID.NotFound", "The instance IDs '%s' do not exist", strings.Join(hidden, ", "))
+	ids := list(form, "InstanceId")
+	missing := c.hiddenIDs(ids)
+	for _, id := range ids {
+		if c.instances[id] == nil {
+			missing = append(missing, id)
+		}
 	}
-	named := len(list(form, "InstanceId")) > 0
+	if len(missing) > 0 {
+		return bad("InvalidInstanceID.NotFound", "The instance IDs '%s' do not exist", strings.Join(missing, ", "))
+	}
+	named := len(ids) > 0
 	filters := takeFilters(form, func(name string) bool { return name == "instance-state-name" })
 	parsed, a := c.allInstances(form)
 	if parsed == nil {

@@ -30,6 +30,15 @@ func TestAClientTokenLaunchesOnce(t *testing.T) {
 	if l := a.Leftovers(t.Context()); len(l.Instances) != 1 || l.Instances[0].Tags["build"] != "b1" {
 		t.Errorf("left: %v", l)
 	}
+	in.InstanceType = launchInput().InstanceType
+	a.Kill(first)
+	_, err = a.ec2.RunInstances(t.Context(), in)
+	wantCode(t, err, "IdempotentInstanceTerminated")
+	a.Forget(first)
+	_, err = a.ec2.RunInstances(t.Context(), in)
+	wantCode(t, err, "IdempotentInstanceTerminated")
+	_, err = a.ec2.DescribeInstances(t.Context(), &ec2.DescribeInstancesInput{InstanceIds: []string{first}})
+	wantCode(t, err, "InvalidInstanceID.NotFound")
 }
 
 func TestLaunchesThatAreRefused(t *testing.T) {

@@ -10,8 +10,8 @@
 //	ec2 RunInstances             | no ClientToken; unknown AMIs  | one reservation per token, other parameters
 //	                             | and types pass; own devices;  | with it are refused; volumes as the AMI and the
 //	                             | no io1 and io2, no storage    | call say, io1 and io2 becoming gp3; Spot
-//	                             | of the host; persistent Spot  | requests are one-time ones
-//	                             | requests                      |
+//	                             | of the host; persistent Spot  | requests are one-time ones; no token of an
+//	                             | requests                      | instance that was terminated
 //	ec2 DescribeInstances,       | every state is reached at     | pending, stopping and shutting-down last for
 //	DescribeInstanceStatus       | once                          | Options.Polls describes and the machine's work
 //	                             | pages of 100                  | all at once, unless pages are asked for

@@ -213,6 +213,18 @@ func (c *Cloud) Kill(id string) {
 	c.remove(i)
 }
 
+// Forget lets describes show a terminated instance no more, as EC2 does after an hour.
+// Its client token stays used.
+func (c *Cloud) Forget(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i := c.instances[id]; i == nil || i.state != stateTerminated {
+		c.t.Errorf("there is no terminated instance %q to forget", id)
+		return
+	}
+	delete(c.instances, id)
+}
+
 // PowerOff shuts an instance down from the inside, as Sysprep does: it is then stopped,
 // or terminated if it was launched so.
 func (c *Cloud) PowerOff(id string) {
