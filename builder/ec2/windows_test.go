@@ -1,6 +1,8 @@
 package ec2
 
 import (
+	"archive/tar"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -32,6 +34,7 @@ type windowsDisk struct {
 	ingot       bool // the agent's folder is there
 	generalised bool
 	ran         []string // documents
+	files       []string // that were put
 }
 
 // windowsAccount has machines that read the driver's scripts for PowerShell, and do
@@ -160,10 +163,16 @@ func (m *windowsMachine) do(ctx context.Context, address string) error {
 	if err := json.Unmarshal(text, &r); err != nil {
 		return err
 	}
-	if r.Op != relay.Run {
+	var archive []byte
+	switch {
+	case r.Op == relay.Put:
+		if archive, err = m.account.get(r.Archive.URL); err != nil {
+			return err
+		}
+	case r.Op != relay.Run:
 		return fmt.Errorf("the operation %s is not for Windows", r.Op)
 	}
-	lines, err := m.once(r)
+	lines, err := m.once(r, archive)
 	if err != nil {
 		return err
 	}
@@ -171,14 +180,20 @@ func (m *windowsMachine) do(ctx context.Context, address string) error {
 }
 
 // once is what the journal of an operation holds.
-func (m *windowsMachine) once(r relay.Request) (lines []byte, err error) {
+func (m *windowsMachine) once(r relay.Request, archive []byte) (lines []byte, err error) {
 	m.account.mu.Lock()
 	defer m.account.mu.Unlock()
 	if lines, done := m.told[r.ID]; done {
 		return lines, nil
 	}
-	said, outcome := m.job(*r.Job)
-	for _, n := range []relay.Note{{Event: &component.Event{Kind: component.Output, Stream: "stdout", Text: said}}, {Done: &outcome}} {
+	var notes []relay.Note
+	if r.Op == relay.Put {
+		notes = []relay.Note{{Done: new(m.put(archive))}}
+	} else {
+		said, outcome := m.job(*r.Job)
+		notes = []relay.Note{{Event: &component.Event{Kind: component.Output, Stream: "stdout", Text: said}}, {Done: &outcome}}
+	}
+	for _, n := range notes {
 		line, err := json.Marshal(n)
 		if err != nil {
 			return nil, err
@@ -188,6 +203,25 @@ func (m *windowsMachine) once(r relay.Request) (lines []byte, err error) {
 	m.told[r.ID] = lines
 	return lines, nil
 }
+
+// put takes files whose places Windows has. The account's lock is held.
+func (m *windowsMachine) put(archive []byte) relay.Outcome {
+	files := tar.NewReader(bytes.NewReader(archive))
+	for {
+		h, err := files.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return relay.Outcome{}
+		case err != nil:
+			return relay.Outcome{Error: err.Error()}
+		case !windowsPlace.MatchString(h.Name) || h.Uname+h.Gname != "":
+			return relay.Outcome{Error: h.Name + " of " + h.Uname + " has no place on Windows", Author: true}
+		}
+		m.disk.files = append(m.disk.files, h.Name)
+	}
+}
+
+var windowsPlace = regexp.MustCompile(`^[A-Za-z]:[/\\]`)
 
 // job runs documents, or a command. The account's lock is held.
 func (m *windowsMachine) job(job component.Job) (said string, outcome relay.Outcome) {
@@ -218,8 +252,9 @@ func (m *windowsMachine) job(job component.Job) (said string, outcome relay.Outc
 func TestWindowsFromLaunchToExec(t *testing.T) {
 	a, c, cfg := newWindowsAccount(t)
 	d := newDriver(t, cfg)
-	request := builder.Request{Build: "windows", Keep: builder.Keep{For: time.Hour, Most: 1}, Recipe: &recipe.Recipe{
+	request := builder.Request{Build: "windows", Tree: treeOf(t), Keep: builder.Keep{For: time.Hour, Most: 1}, Recipe: &recipe.Recipe{
 		Name: "windows", Platform: "Windows", Parent: recipe.Parent{Kind: recipe.ParentAMI, Name: windowsParent, Text: windowsParent},
+		Files:          []recipe.Files{{Source: "motd", Destination: "C:/web/motd", Entries: []recipe.File{{Path: "motd", Target: "C:/web/motd", Mode: 0o644, Size: 6}}}},
 		Components:     []recipe.Use{useOf(t, "install", "build", "made")},
 		Tests:          []recipe.Use{useOf(t, "look", "test", "made")},
 		Infrastructure: recipe.Infrastructure{Driver: Name, Isolation: recipe.Container, TimeoutMinutes: 5},
@@ -233,7 +268,7 @@ func TestWindowsFromLaunchToExec(t *testing.T) {
 	}
 	ec2test.Planned(t, c.Calls(), estimate.Of(estimate.Input{Recipe: request.Recipe, Region: ec2test.Region, InstanceType: cfg.InstanceTypes[0]}))
 	disk, made := a.images[result.Image.ID]
-	if !made || disk.ingot || !disk.generalised || !slices.Equal(disk.ran, []string{"install"}) {
+	if !made || disk.ingot || !disk.generalised || !slices.Equal(disk.ran, []string{"install"}) || !slices.Equal(disk.files, []string{"C:/web/motd"}) {
 		t.Errorf("the image %s holds %+v", result.Image.ID, disk)
 	}
 	if in := result.Image.Inventory; in.OS == "" || len(in.Packages) != 1 {

@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 )
@@ -48,7 +50,7 @@ func (a *Agent) put(ctx context.Context, source Source, dir string) (err error) 
 
 // place puts one entry in its place.
 func (a *Agent) place(h *tar.Header, content io.Reader) error {
-	path := filepath.Join(a.root(), filepath.FromSlash(h.Name))
+	path := target(runtime.GOOS, a.root(), h.Name)
 	uid, gid, err := owners(h.Uname, h.Gname)
 	if err != nil {
 		return err
@@ -81,6 +83,19 @@ func (a *Agent) place(h *tar.Header, content io.Reader) error {
 	}
 	// In this order: a change of owner takes special bits away.
 	return errors.Join(lchown(path, uid, gid), os.Chmod(path, h.FileInfo().Mode()&(fs.ModePerm|fs.ModeSetuid|fs.ModeSetgid|fs.ModeSticky)))
+}
+
+// volume is what absolute names of Windows begin with.
+var volume = regexp.MustCompile(`^[A-Za-z]:`)
+
+// target is where an entry belongs on a system. Windows has no root above its
+// volumes: a name that begins with one is whole.
+func target(system, root, name string) string {
+	if at := volume.FindString(name); system == "windows" && at != "" {
+		below := strings.TrimLeft(name[len(at):], `/\`)
+		return at + `\` + strings.ReplaceAll(below, "/", `\`)
+	}
+	return filepath.Join(root, filepath.FromSlash(name))
 }
 
 func (a *Agent) root() string {

@@ -48,7 +48,7 @@ type Request struct {
 	ID      string         `json:"id"` // letters, digits, dots, dashes: the same one is done once
 	Op      Op             `json:"op"`
 	Job     *component.Job `json:"job,omitempty"`     // of Run
-	Archive *Source        `json:"archive,omitempty"` // of Put: a tar archive with absolute names
+	Archive *Source        `json:"archive,omitempty"` // of Put: a tar archive with absolute names, without a first /
 	Clean   *CleanSpec     `json:"clean,omitempty"`   // of Clean
 	Inbox   Inbox          `json:"inbox"`
 }
@@ -111,7 +111,7 @@ type Agent struct {
 	Dir    string // of ours: programs, journals and logs; Remove removes it
 	Env    component.Env
 	Client Client
-	Root   string // what Clean works on; default /
+	Root   string // what Clean works on, and Put where names have no volume; default /
 }
 
 // Do fetches a request and does what it asks for. It returns nil when the outcome

@@ -436,6 +436,22 @@ func TestPut(t *testing.T) {
 	}
 }
 
+func TestTargets(t *testing.T) {
+	for _, k := range []struct{ system, root, name, want string }{
+		{"linux", "/", "srv/a", "/srv/a"},
+		{"linux", "/mnt", "srv/a", "/mnt/srv/a"},
+		{"linux", "/", "c:/a", "/c:/a"}, // a folder may have this name
+		{"windows", `\`, "C:/web/a b", `C:\web\a b`},
+		{"windows", `\`, `C:\web/a/b`, `C:\web\a\b`},
+		{"windows", `\`, `d:\\web\a`, `d:\web\a`},
+		{"windows", `\`, "C:", `C:\`}, // and not the folder that the agent works in
+	} {
+		if got := target(k.system, k.root, k.name); got != k.want {
+			t.Errorf("%s: %s below %s is %s, want %s", k.system, k.name, k.root, got, k.want)
+		}
+	}
+}
+
 func TestPutSaysWhatIsWrong(t *testing.T) {
 	for want, h := range map[string]tar.Header{
 		"there is no user nobody-at-all":   {Name: "a", Typeflag: tar.TypeReg, Uname: "nobody-at-all"},

@@ -14,7 +14,7 @@ import (
 const module = "github.com/seed-6db18919/ingot/"
 
 // packages have tests that need Windows: those whose names begin with TestWindows.
-var packages = []string{"builder/component", "builder/agent"}
+var packages = []string{"builder/component", "builder/agent", "builder/relay"}
 
 // suiteLimit is for all tests of one package.
 const suiteLimit = 3 * time.Minute
