@@ -74,14 +74,7 @@ func (r *reading) filesEntry(entry fileEntry) (Files, bool) {
 	case slices.Contains(strings.FieldsFunc(destination, func(c rune) bool { return c == '/' || c == '\\' }), ".."):
 		r.bad(entry.Destination.Node, `expected a path without ".."`, "the destination %q has \"..\" in it", shorten(destination))
 	}
-	for key, value := range map[string]text{"owner": entry.Owner, "group": entry.Group} {
-		if value.Node != nil && !account.MatchString(value.Value) {
-			r.bad(value.Node, "expected a name such as www-data, or a number", "%q is not an %s", shorten(value.Value), key)
-		}
-	}
-	if mode := entry.Permissions; mode.Node != nil && !octal.MatchString(mode.Value) {
-		r.bad(mode.Node, "expected an octal mode such as 0644", "%q are not permissions", shorten(mode.Value))
-	}
+	r.access(entry)
 	to, problem := r.find(entry.Source.Value)
 	if problem != nil {
 		r.bad(entry.Source.Node, problem.expected, "files: %s", problem.message)
@@ -90,11 +83,29 @@ func (r *reading) filesEntry(entry fileEntry) (Files, bool) {
 		return Files{}, false
 	}
 	files.Source = to.path
+	if r.recipe.Platform == "Windows" {
+		destination = strings.ReplaceAll(destination, `\`, "/")
+	}
 	files.Destination = path.Clean(destination)
 	if !to.info.IsDir() && strings.HasSuffix(destination, "/") {
 		files.Destination = path.Join(destination, path.Base(entry.Source.Value))
 	}
 	return files, true
+}
+
+// access checks who gets which access to files.
+func (r *reading) access(entry fileEntry) {
+	for key, value := range map[string]text{"owner": entry.Owner, "group": entry.Group, "permissions": entry.Permissions} {
+		switch {
+		case value.Node == nil:
+		case r.recipe.Platform == "Windows":
+			r.bad(value.Node, "what is put into a folder there gets the folder's access rights", "files have no %s on Windows", key)
+		case key == "permissions" && !octal.MatchString(value.Value):
+			r.bad(value.Node, "expected an octal mode such as 0644", "%q are not permissions", shorten(value.Value))
+		case key != "permissions" && !account.MatchString(value.Value):
+			r.bad(value.Node, "expected a name such as www-data, or a number", "%q is not an %s", shorten(value.Value), key)
+		}
+	}
 }
 
 // collecting lists everything below the sources of a recipe, within limits.

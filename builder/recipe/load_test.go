@@ -137,12 +137,28 @@ func TestFilesAreLimited(t *testing.T) {
 
 func TestWindows(t *testing.T) {
 	s := valid(t, load(t, memory{
-		"r.yaml": minimal("win", "1.0.0", "ami-01234567") + "platform: Windows\ninfrastructure: {driver: ec2}\nfiles: [{source: site, destination: 'C:\\web'}]\n",
+		"r.yaml": minimal("win", "1.0.0", "ami-01234567") + `platform: Windows
+infrastructure: {driver: ec2}
+files:
+  - {source: site, destination: 'C:\web'}
+  - {source: site, destination: 'C:\web\'}
+  - {source: site/a, destination: 'C:\web\b'}
+  - {source: site/a, destination: 'C:\web\'}
+  - {source: site/a, destination: 'C:/web/'}
+  - {source: site/a, destination: 'C:\'}
+`,
 		"site/a": "a",
 	}))
 	r := s.Recipes["win"]
-	if r.WorkingDir != `C:\` || r.Infrastructure.Isolation != VM || r.Files[0].Entries[1].Target != `C:\web/a` {
+	if r.WorkingDir != `C:\` || r.Infrastructure.Isolation != VM {
 		t.Errorf("got %+v", r)
+	}
+	var targets []string
+	for _, f := range r.Files {
+		targets = append(targets, f.Entries[len(f.Entries)-1].Target)
+	}
+	if want := []string{"C:/web/a", "C:/web/a", "C:/web/b", "C:/web/a", "C:/web/a", "C:/a"}; !slices.Equal(targets, want) {
+		t.Errorf("targets %q, want %q", targets, want)
 	}
 }
 
