@@ -116,7 +116,7 @@ func (d *Driver) Image(ctx context.Context, key string) (builder.Image, bool, er
 	return made, err == nil, failed(builder.StageImage, "the image's inventory could not be read", err)
 }
 
-// imageByKey is the AMI of a build key, whatever its state.
+// imageByKey is the AMI of a build key, ready or not.
 func (d *Driver) imageByKey(ctx context.Context, key string) (types.Image, bool, error) {
 	out, err := d.aws.Compute.DescribeImages(ctx, &ec2.DescribeImagesInput{
 		Owners: []string{"self"}, Filters: d.ours(filter("tag:"+tagKey, key)),
@@ -125,7 +125,7 @@ func (d *Driver) imageByKey(ctx context.Context, key string) (types.Image, bool,
 		return types.Image{}, false, err
 	}
 	images := slices.DeleteFunc(out.Images, func(i types.Image) bool {
-		return i.State == types.ImageStateFailed || i.State == types.ImageStateDeregistered
+		return broken(i) || i.State == types.ImageStateDeregistered
 	})
 	if len(images) == 0 {
 		return types.Image{}, false, nil

@@ -137,26 +137,64 @@ func (i *instance) stop(ctx context.Context) error {
 }
 
 // createImage makes the AMI, or finds the one that an earlier try has made: its
-// name says which build key it is of, and EC2 gives a name only once.
+// name says which build key it is of, and EC2 gives a name only once. One that failed
+// has the name until it is deregistered, and one that was just made may not be seen yet.
 func (i *instance) createImage(ctx context.Context, key string) (string, error) {
 	tags := i.d.tagsBeside(i.spec.Tags, i.build, map[string]string{tagKey: key})
 	name := imageName(i.d.cfg.Owner, i.build, key)
-	out, err := i.d.aws.Compute.CreateImage(ctx, &ec2.CreateImageInput{
-		InstanceId: aws.String(i.id), Name: aws.String(name), Description: aws.String("made by ingot, build " + i.build),
-		BlockDeviceMappings: outliving(i.spec.BlockDevices),
-		TagSpecifications:   []types.TagSpecification{specification(types.ResourceTypeImage, tags), specification(types.ResourceTypeSnapshot, tags)},
+	for begin := time.Now(); ; {
+		out, err := i.d.aws.Compute.CreateImage(ctx, &ec2.CreateImageInput{
+			InstanceId: aws.String(i.id), Name: aws.String(name), Description: aws.String("made by ingot, build " + i.build),
+			BlockDeviceMappings: outliving(i.spec.BlockDevices),
+			TagSpecifications:   []types.TagSpecification{specification(types.ResourceTypeImage, tags), specification(types.ResourceTypeSnapshot, tags)},
+		})
+		if err == nil {
+			return aws.ToString(out.ImageId), nil
+		}
+		if code(err) != "InvalidAMIName.Duplicate" {
+			return "", i.orLost(ctx, err)
+		}
+		ami, lookErr := i.d.earlier(ctx, key, name)
+		if ami != "" || lookErr != nil {
+			return ami, lookErr
+		}
+		if time.Since(begin) > i.d.cfg.pace.visible {
+			return "", err
+		}
+		if err := pause(ctx, i.d.cfg.pace.states); err != nil {
+			return "", err
+		}
+	}
+}
+
+// earlier is the AMI of a build key that has a name. If it failed it is removed; the
+// name is free as soon as EC2 knows of that.
+func (d *Driver) earlier(ctx context.Context, key, name string) (ami string, err error) {
+	out, err := d.aws.Compute.DescribeImages(ctx, &ec2.DescribeImagesInput{
+		Owners: []string{"self"}, Filters: d.ours(filter("tag:"+tagKey, key), filter("name", name)),
 	})
-	if err == nil {
-		return aws.ToString(out.ImageId), nil
-	}
-	if code(err) != "InvalidAMIName.Duplicate" {
-		return "", i.orLost(ctx, err)
-	}
-	image, found, lookErr := i.d.imageByKey(ctx, key)
-	if lookErr != nil || !found || aws.ToString(image.Name) != name {
+	if err != nil {
 		return "", err
 	}
-	return aws.ToString(image.ImageId), nil
+	for _, i := range out.Images {
+		switch {
+		case i.State == types.ImageStateDeregistered:
+		case !broken(i):
+			return aws.ToString(i.ImageId), nil
+		default:
+			log := d.cfg.Log.WithField("image", aws.ToString(i.ImageId))
+			log.Info("an image that failed gives way to the next of its name")
+			if err := d.deregister(ctx, aws.ToString(i.ImageId)); err != nil {
+				log.WithError(err).Warn("of an image that failed, something may be left to the reaper")
+			}
+		}
+	}
+	return "", nil
+}
+
+// broken tells whether an image will never be one.
+func broken(i types.Image) bool {
+	return i.State == types.ImageStateFailed || i.State == types.ImageStateError || i.State == types.ImageStateInvalid
 }
 
 // orLost is why a call about the instance failed: the instance itself may be gone.
@@ -197,7 +235,7 @@ func (d *Driver) waitImage(ctx context.Context, ami, key string) (types.Image, e
 		switch {
 		case !known && time.Since(begin) > d.cfg.pace.visible:
 			return false, &builder.Error{Fault: builder.Transient, Stage: builder.StageImage, Reason: "image " + ami + " was made and is not there"}
-		case known && (image.State == types.ImageStateFailed || image.State == types.ImageStateError || image.State == types.ImageStateInvalid):
+		case known && broken(image):
 			return false, &builder.Error{Fault: builder.Transient, Stage: builder.StageImage, Reason: "EC2 could not make the image: " + why(image), Hint: "the build can be repeated"}
 		case time.Since(moved) > stalled:
 			return false, &builder.Error{Fault: builder.Transient, Stage: builder.StageImage, Reason: fmt.Sprintf("the snapshots of image %s have not moved for %s", ami, stalled)}

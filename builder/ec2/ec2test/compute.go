@@ -29,7 +29,7 @@ func (c *Cloud) computeCall(r *Request) answer {
 	case "GetConsoleOutput":
 		return c.consoleOutput(form)
 	case "CreateImage":
-		return c.createImage(form)
+		return c.createImage(r)
 	case "RegisterImage":
 		return c.registerImage(form)
 	case "DescribeImages":

@@ -126,6 +126,9 @@ func NoCapacity() Effect {
 // NoAgent lets the agents of the instances that a call launches never answer.
 func NoAgent() Effect { return Before(func(r *Request) { r.noAgent = true }) }
 
+// NoImage lets the images that a call makes end as failed ones, which keep their names.
+func NoImage() Effect { return Before(func(r *Request) { r.noImage = true }) }
+
 // Disconnect closes the connection before the call has an effect.
 func Disconnect() Effect {
 	return Effect{before: func(*Cloud, http.ResponseWriter, *Request) bool { panic(http.ErrAbortHandler) }}

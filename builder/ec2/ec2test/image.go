@@ -17,6 +17,7 @@ type image struct {
 	state      string
 	polls      int
 	settled    bool // the disk is kept
+	fails      bool // it will
 	rootDevice string
 	attributes map[string]string // elements of DescribeImages
 	devices    []device
@@ -45,6 +46,9 @@ func (i *image) poll() {
 		i.polls--
 	} else if i.state == statePending && i.settled {
 		i.state = stateAvailable
+		if i.fails {
+			i.state = stateFailed
+		}
 	}
 }
 
@@ -65,7 +69,8 @@ func (c *Cloud) nameable(name string) answer {
 }
 
 // createImage makes an image of an instance: a snapshot of each volume, then the rest.
-func (c *Cloud) createImage(form url.Values) answer {
+func (c *Cloud) createImage(r *Request) answer {
+	form := r.Form
 	id, name := form.Get("InstanceId"), form.Get("Name")
 	i := c.instances[id]
 	if i == nil {
@@ -90,7 +95,10 @@ func (c *Cloud) createImage(form url.Values) answer {
 	if parsed == nil {
 		return a
 	}
-	img := &image{id: parsed.get("imageId"), name: name, state: statePending, polls: c.options.Polls, rootDevice: i.parent.rootDevice, attributes: maps.Clone(i.parent.attributes)}
+	img := &image{
+		id: parsed.get("imageId"), name: name, state: statePending, polls: c.options.Polls, fails: r.noImage,
+		rootDevice: i.parent.rootDevice, attributes: maps.Clone(i.parent.attributes),
+	}
 	if a := c.dropOwnSnapshot(img.id); !a.ok() {
 		return a
 	}

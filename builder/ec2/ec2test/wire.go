@@ -27,6 +27,7 @@ type Request struct {
 	http    *http.Request
 	body    []byte // of all but S3, where it streams
 	noAgent bool   // a fault's effect on RunInstances
+	noImage bool   // and on CreateImage
 }
 
 // serve answers one request.
