@@ -52,12 +52,12 @@ type Services struct {
 	Signer   Signer
 }
 
-// Connect makes Services of a configuration of the SDK. Throttling is met with the
-// SDK's adaptive mode, which slows down all calls of a service before the next is refused.
-// A request that stands still for a minute is given up and made again.
-func Connect(cfg aws.Config) Services { return connect(cfg, retry.DefaultMaxBackoff, patience) }
+// Lasting returns a configuration of the SDK whose clients outlast bad times. Throttling
+// is met with the SDK's adaptive mode, which slows down all calls of a service before
+// the next is refused. A request that stands still for a minute is given up and made again.
+func Lasting(cfg aws.Config) aws.Config { return lastingConfig(cfg, retry.DefaultMaxBackoff, patience) }
 
-func connect(cfg aws.Config, backoff, quiet time.Duration) Services {
+func lastingConfig(cfg aws.Config, backoff, quiet time.Duration) aws.Config {
 	cfg.Retryer = func() aws.Retryer {
 		return retryer{retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
 			o.StandardOptions = append(o.StandardOptions, func(o *retry.StandardOptions) {
@@ -68,6 +68,11 @@ func connect(cfg aws.Config, backoff, quiet time.Duration) Services {
 		})}
 	}
 	cfg.HTTPClient = bounded(cfg.HTTPClient, quiet)
+	return cfg
+}
+
+// Connect makes Services of a configuration that is Lasting.
+func Connect(cfg aws.Config) Services {
 	path := cfg.BaseEndpoint != nil // a store that is not S3 knows no bucket by host name
 	objects := s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = path })
 	compute := ec2.NewFromConfig(cfg)

@@ -67,7 +67,7 @@ func TestFaultsLeaveOneImageOrNone(t *testing.T) {
 	machines := ec2test.ContainerMachines(t)
 	c := ec2test.Start(t, ec2test.Options{Machine: machines})
 	cfg := configOf(t, c, realAgent(t))
-	cfg.Services = connect(c.Config(), 300*time.Millisecond, 2*time.Second) // for calls that hang
+	cfg.Services = Connect(lastingConfig(c.Config(), 300*time.Millisecond, 2*time.Second)) // for calls that hang
 	d := newDriver(t, cfg)
 	ami := ec2test.Parents[0].ID
 

@@ -57,7 +57,7 @@ func newMortal(t *testing.T, c *ec2test.Cloud, cfg Config) *mortal {
 	p := &mortal{wire: &wire{next: sdk.HTTPClient}, ctx: ctx}
 	sdk.HTTPClient = p.wire
 	p.sdk = sdk
-	cfg.Services = connect(sdk, 100*time.Millisecond, patience)
+	cfg.Services = Connect(lastingConfig(sdk, 100*time.Millisecond, patience))
 	p.cfg = cfg
 	p.kill = func() {
 		p.dead.Store(true)

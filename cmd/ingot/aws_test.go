@@ -144,7 +144,12 @@ publish: {driver: ec2}
 	a.write("local.yaml", fmt.Sprintf(probe, "local"))
 
 	planned, since := a.plan("edge.yaml"), len(a.cloud.Calls())
+	// More often than the SDK asks by default.
+	throttled := a.cloud.Faults.Add(&ec2test.Fault{Operation: "RegisterImage", Times: 4, Effect: ec2test.Throttle()})
 	out := a.run("build", "--json", "edge.yaml")
+	if throttled.Hits() != 4 {
+		t.Errorf("throttled: %v", throttled)
+	}
 	ec2test.Planned(t, a.cloud.Calls()[since:], planned)
 	published := a.result(out)
 	ami := published.Image.Published

@@ -49,8 +49,9 @@ func openCloud(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (
 	if err != nil {
 		return nil, err
 	}
+	lasting := ec2.Lasting(loaded) // blocks have a client of their own
 	driver, err := ec2.New(ec2.Config{
-		Services: ec2.Connect(loaded), Region: a.Region, Owner: a.Owner, Bucket: a.Bucket, Prefix: a.Prefix,
+		Services: ec2.Connect(lasting), Region: a.Region, Owner: a.Owner, Bucket: a.Bucket, Prefix: a.Prefix,
 		InstanceProfile: a.InstanceProfile, InstanceTypes: a.InstanceTypes, Subnets: a.Subnets, SecurityGroups: a.SecurityGroups,
 		KeyPair: a.KeyPair, ImportRole: a.ImportRole, Spot: a.Spot, Tags: a.Tags,
 		Agent: agent, AWSAgent: beside(agent, "ingot-agent-aws"), WindowsAgent: beside(agent, "ingot-agent.exe"),
@@ -60,11 +61,11 @@ func openCloud(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (
 		return nil, err
 	}
 	publisher := &publish.Publisher{
-		Blocks: publish.NewBlocks(loaded, 0), Images: sdk.NewFromConfig(loaded),
+		Blocks: publish.NewBlocks(loaded, 0), Images: sdk.NewFromConfig(lasting),
 		Dir: filepath.Join(cfg.DataDir, "publish", a.Region), Tags: driver.ImageTags(), Watch: driver.Watch(),
-		Bucket: publish.NewBucket(loaded, a.Bucket, a.Prefix, a.ImportRole),
+		Bucket: publish.NewBucket(lasting, a.Bucket, a.Prefix, a.ImportRole),
 	}
-	return &cloud{driver: driver, identity: sts.NewFromConfig(loaded), owner: a.Owner, publisher: struct {
+	return &cloud{driver: driver, identity: sts.NewFromConfig(lasting), owner: a.Owner, publisher: struct {
 		*publish.Publisher
 		*ec2.Driver
 	}{publisher, driver}}, nil
