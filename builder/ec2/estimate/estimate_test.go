@@ -117,7 +117,7 @@ func TestPlanOfPublishing(t *testing.T) {
 			t.Errorf("on the host: %+v", s)
 		}
 	}
-	asks := []string{"ec2.DescribeSnapshots…", "ebs.StartSnapshot", "ebs.PutSnapshotBlock×8,192", "ebs.CompleteSnapshot", "ec2.DescribeImages…", "ec2.RegisterImage"}
+	asks := []string{"ec2.DescribeSnapshots…", "ec2.CreateTags?", "ebs.StartSnapshot", "ebs.PutSnapshotBlock×8,192", "ebs.CompleteSnapshot", "ec2.DescribeImages…", "ec2.RegisterImage"}
 	if got := p.Steps[7].Asks(); !slices.Equal(got, asks) {
 		t.Errorf("publish asks %v, want %v", got, asks)
 	}

@@ -156,7 +156,7 @@ func (s *stepper) publish() {
 			})
 		wait = []Call{polls("ec2.DescribeImages")}
 	default:
-		look = []Call{perhaps("ec2.DescribeSnapshots")}
+		look = []Call{perhaps("ec2.DescribeSnapshots"), perhaps("ec2.CreateTags")}
 		work = []Call{call("ebs.StartSnapshot"), {Operation: "ebs.PutSnapshotBlock", Most: s.gib * blocksPerGiB}, call("ebs.CompleteSnapshot")}
 		wait = []Call{call("ec2.DescribeImages"), polls("ec2.DescribeSnapshots"), call("ec2.RegisterImage"), polls("ec2.DescribeImages")}
 		if s.TestsOnly {

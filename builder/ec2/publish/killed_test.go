@@ -78,6 +78,10 @@ func (l *life) DescribeImages(ctx context.Context, in *ec2.DescribeImagesInput, 
 	return through(l, "DescribeImages", func() (*ec2.DescribeImagesOutput, error) { return l.Images.DescribeImages(ctx, in, o...) })
 }
 
+func (l *life) CreateTags(ctx context.Context, in *ec2.CreateTagsInput, o ...func(*ec2.Options)) (*ec2.CreateTagsOutput, error) {
+	return through(l, "CreateTags", func() (*ec2.CreateTagsOutput, error) { return l.Images.CreateTags(ctx, in, o...) })
+}
+
 func (l *life) DescribeSnapshots(ctx context.Context, in *ec2.DescribeSnapshotsInput, o ...func(*ec2.Options)) (*ec2.DescribeSnapshotsOutput, error) {
 	return through(l, "DescribeSnapshots", func() (*ec2.DescribeSnapshotsOutput, error) { return l.Images.DescribeSnapshots(ctx, in, o...) })
 }
@@ -103,7 +107,7 @@ func TestPublishingKilledAtAnyCallIsTakenUp(t *testing.T) {
 				if _, err := p.Publish(t.Context(), spec, func(string) {}); !errors.Is(err, errDead) {
 					t.Fatalf("the first life ended with %v", err)
 				}
-				p.Blocks, p.Images = first.Blocks, images
+				p.Blocks, p.Images, spec.Build = first.Blocks, images, "2"
 				img, err := p.Publish(t.Context(), spec, func(string) {})
 				if err != nil {
 					t.Fatal(err)
@@ -113,6 +117,11 @@ func TestPublishingKilledAtAnyCallIsTakenUp(t *testing.T) {
 					t.Fatalf("%d images, %d snapshots, and it is %s", len(images.images), len(made), img.ID)
 				}
 				w.same(t, made[0].ID, path)
+				// Whose snapshot it is has to be seen before the image uses it. One that was
+				// registered already is the image's.
+				if registered := k.call == "DescribeImages" || k.call == "RegisterImage" && after; !registered && made[0].Tags["ingot:build"] != "2" {
+					t.Errorf("the snapshot is tagged %v", made[0].Tags)
+				}
 			})
 		}
 	}

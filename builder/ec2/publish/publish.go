@@ -40,6 +40,7 @@ type Blocks interface {
 
 // Snapshots is what an upload asks of EC2; *ec2.Client has it.
 type Snapshots interface {
+	CreateTags(context.Context, *ec2.CreateTagsInput, ...func(*ec2.Options)) (*ec2.CreateTagsOutput, error)
 	DescribeSnapshots(context.Context, *ec2.DescribeSnapshotsInput, ...func(*ec2.Options)) (*ec2.DescribeSnapshotsOutput, error)
 }
 

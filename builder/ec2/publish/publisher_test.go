@@ -45,6 +45,10 @@ func (a *account) DescribeSnapshots(ctx context.Context, in *ec2.DescribeSnapsho
 	return a.Snapshots.DescribeSnapshots(ctx, in, o...)
 }
 
+func (a *account) CreateTags(ctx context.Context, in *ec2.CreateTagsInput, o ...func(*ec2.Options)) (*ec2.CreateTagsOutput, error) {
+	return a.Snapshots.CreateTags(ctx, in, o...)
+}
+
 func TestPublisher(t *testing.T) {
 	w := newWorld(t, nil)
 	images := &account{Snapshots: w.snapshots()}

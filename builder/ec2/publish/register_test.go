@@ -52,6 +52,11 @@ func (f *ec2Fake) DescribeSnapshots(_ context.Context, in *ec2.DescribeSnapshots
 	return &ec2.DescribeSnapshotsOutput{Snapshots: []types.Snapshot{s}}, nil
 }
 
+// CreateTags is for uploads, of which it knows none.
+func (f *ec2Fake) CreateTags(context.Context, *ec2.CreateTagsInput, ...func(*ec2.Options)) (*ec2.CreateTagsOutput, error) {
+	return nil, &smithy.GenericAPIError{Code: "InvalidSnapshot.NotFound"}
+}
+
 func (f *ec2Fake) DescribeImages(_ context.Context, in *ec2.DescribeImagesInput, _ ...func(*ec2.Options)) (*ec2.DescribeImagesOutput, error) {
 	if len(f.images) > 0 && f.late > 0 {
 		f.late--

@@ -16,6 +16,19 @@ func (u *uploader) state(ctx context.Context, id string) (types.SnapshotState, e
 	return s.State, nil
 }
 
+// adopt puts the tags of this call on a snapshot that an earlier one has begun: by them
+// a reaper tells whose it is. One that has gone is somebody else's to notice.
+func (u *uploader) adopt(ctx context.Context, id string) error {
+	if len(u.Tags) == 0 {
+		return nil
+	}
+	_, err := u.Snapshots.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{id}, Tags: tagList(u.Tags)})
+	if codeOf(err) == "InvalidSnapshot.NotFound" {
+		return nil
+	}
+	return failed(err, "the snapshot %s could not be tagged", id)
+}
+
 // describe returns nil when there is no such snapshot.
 func describe(ctx context.Context, snapshots Snapshots, id string) (*types.Snapshot, error) {
 	out, err := snapshots.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{SnapshotIds: []string{id}})

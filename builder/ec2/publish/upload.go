@@ -113,7 +113,8 @@ type uploader struct {
 	disk    Disk
 	records records
 	sums    *sums
-	attempt int // the first that nobody has used
+	attempt int  // the first that nobody has used
+	alone   bool // no parent is taken
 }
 
 func (u *uploader) upload(ctx context.Context) (Snapshot, error) {
@@ -127,7 +128,7 @@ func (u *uploader) upload(ctx context.Context) (Snapshot, error) {
 			return Snapshot{}, err
 		}
 		if state == ec2types.SnapshotStateCompleted || state == ec2types.SnapshotStatePending {
-			return Snapshot{ID: done.Snapshot, SizeGiB: done.SizeGiB, Blocks: len(done.Blocks), Reused: true}, nil
+			return Snapshot{ID: done.Snapshot, SizeGiB: done.SizeGiB, Blocks: len(done.Blocks), Reused: true}, u.adopt(ctx, done.Snapshot)
 		}
 		u.attempt = done.Attempt + 1
 	}
@@ -149,7 +150,8 @@ func (u *uploader) once(ctx context.Context) (_ Snapshot, err error) {
 	if err != nil {
 		return Snapshot{}, err
 	}
-	if j == nil {
+	goesOn := j != nil
+	if !goesOn {
 		b, err := u.beginning(ctx)
 		if err != nil {
 			return Snapshot{}, err
@@ -167,6 +169,11 @@ func (u *uploader) once(ctx context.Context) (_ Snapshot, err error) {
 	}()
 	if err := u.start(ctx, j); err != nil {
 		return Snapshot{}, err
+	}
+	if goesOn {
+		if err := u.adopt(ctx, j.snapshot); err != nil {
+			return Snapshot{}, err
+		}
 	}
 	parent, err := u.parentOf(j)
 	if err != nil {
@@ -197,6 +204,9 @@ func (u *uploader) beginning(ctx context.Context) (beginning, error) {
 		Key: u.Key, Attempt: u.attempt, SizeGiB: (u.disk.Size() + gib - 1) / gib,
 		Description: u.Description, Tags: u.Tags,
 		Minutes: int32(min(max(giveUp, leastGiveUp), giveUpAfter) / time.Minute),
+	}
+	if u.alone {
+		return b, nil
 	}
 	latest, err := u.records.latest(u.Lineage)
 	if err != nil {
@@ -258,6 +268,11 @@ func (u *uploader) start(ctx context.Context, j *journal) error {
 	out, err := u.blocks.StartSnapshot(ctx, in)
 	if _, other := errors.AsType[*types.ConflictException](err); other || b.Parent != "" && isGone(err) {
 		// An earlier upload, of which nothing is recorded, or a parent that has just gone.
+		return errors.Join(errGone, err)
+	}
+	if _, refused := errors.AsType[*types.ValidationException](err); refused && b.Parent != "" {
+		// So is a parent that is not encrypted, where the account encrypts by default.
+		u.alone = true
 		return errors.Join(errGone, err)
 	}
 	if err != nil {

@@ -369,3 +369,28 @@ func TestARecordWithATornLineIsUsed(t *testing.T) {
 		t.Errorf("%d snapshots were started, want one", len(all))
 	}
 }
+
+// TestParentThatIsNotEncrypted, in an account that has begun to encrypt by default: the
+// next version is written as a whole, and the one after that upon it.
+func TestParentThatIsNotEncrypted(t *testing.T) {
+	w := newWorld(t, nil)
+	dir, path := t.TempDir(), someDisk(t)
+	upload := func(key string) publish.Snapshot {
+		t.Helper()
+		s, err := w.upload(t, path, publish.Options{Key: key, Dir: dir, Lineage: "web"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	plain := upload("1")
+	w.service.Encrypts = true
+	first := upload("2")
+	if first.Parent != "" || first.Written != plain.Written {
+		t.Errorf("%+v after %+v", first, plain)
+	}
+	w.same(t, first.ID, path)
+	if second := upload("3"); second.Parent != first.ID || second.Written != 0 {
+		t.Errorf("%+v after %+v", second, first)
+	}
+}

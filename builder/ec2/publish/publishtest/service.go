@@ -38,6 +38,8 @@ type Service struct {
 	Next http.Handler
 	// Discard forgets blocks, for benchmarks.
 	Discard bool
+	// Encrypts is the account's setting that new snapshots and volumes are encrypted.
+	Encrypts bool
 
 	mu        sync.Mutex
 	snapshots map[string]*Snapshot
@@ -47,15 +49,16 @@ type Service struct {
 
 // Snapshot is what the service knows of one.
 type Snapshot struct {
-	ID       string
-	Parent   string
-	SizeGiB  int64
-	Tags     map[string]string
-	Complete bool
-	Failed   bool             // given up
-	Puts     map[int32]int    // how often each block was written
-	Blocks   map[int32][]byte // without the parent's
-	sums     map[int32][]byte
+	ID        string
+	Parent    string
+	SizeGiB   int64
+	Tags      map[string]string
+	Complete  bool
+	Encrypted bool
+	Failed    bool             // given up
+	Puts      map[int32]int    // how often each block was written
+	Blocks    map[int32][]byte // without the parent's
+	sums      map[int32][]byte
 }
 
 // Snapshots returns copies of all, without their blocks' data.
@@ -65,7 +68,7 @@ func (s *Service) Snapshots() []Snapshot {
 	var all []Snapshot
 	for _, id := range slices.Sorted(maps.Keys(s.snapshots)) {
 		c := *s.snapshots[id]
-		c.Puts, c.Blocks, c.sums = maps.Clone(c.Puts), nil, nil
+		c.Puts, c.Tags, c.Blocks, c.sums = maps.Clone(c.Puts), maps.Clone(c.Tags), nil, nil
 		all = append(all, c)
 	}
 	return all
@@ -120,6 +123,21 @@ func (s *Service) DescribeSnapshots(_ context.Context, in *ec2.DescribeSnapshots
 		out.Snapshots = append(out.Snapshots, types.Snapshot{SnapshotId: aws.String(id), State: state, VolumeSize: aws.Int32(int32(snapshot.SizeGiB))})
 	}
 	return out, nil
+}
+
+// CreateTags is EC2's, of snapshots.
+func (s *Service) CreateTags(_ context.Context, in *ec2.CreateTagsInput, _ ...func(*ec2.Options)) (*ec2.CreateTagsOutput, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range in.Resources {
+		if s.snapshots[id] == nil {
+			return nil, &smithy.GenericAPIError{Code: "InvalidSnapshot.NotFound", Message: "The snapshot '" + id + "' does not exist."}
+		}
+		for _, t := range in.Tags {
+			s.snapshots[id].Tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
+		}
+	}
+	return &ec2.CreateTagsOutput{}, nil
 }
 
 // refusal is an answer that is no success.
@@ -193,6 +211,8 @@ func (s *Service) start(w http.ResponseWriter, r *http.Request) *refusal {
 		return notFound
 	case parent != nil && (!parent.Complete || parent.SizeGiB > in.VolumeSize):
 		return invalid("INVALID_SNAPSHOT_ID", "the parent is not complete, or larger")
+	case parent != nil && s.Encrypts && !parent.Encrypted:
+		return invalid("INVALID_PARAMETER_VALUE", "the parent is not encrypted, and the account encrypts by default")
 	}
 	id, again := s.tokens[in.ClientToken]
 	if again && s.starts[in.ClientToken] != string(text) {
@@ -209,7 +229,7 @@ func (s *Service) start(w http.ResponseWriter, r *http.Request) *refusal {
 		tags[t.Key] = t.Value
 	}
 	s.tokens[in.ClientToken], s.starts[in.ClientToken] = id, string(text)
-	s.snapshots[id] = &Snapshot{ID: id, Parent: in.ParentSnapshotId, SizeGiB: in.VolumeSize, Tags: tags, Puts: map[int32]int{}, Blocks: map[int32][]byte{}, sums: map[int32][]byte{}}
+	s.snapshots[id] = &Snapshot{ID: id, Parent: in.ParentSnapshotId, SizeGiB: in.VolumeSize, Tags: tags, Encrypted: s.Encrypts, Puts: map[int32]int{}, Blocks: map[int32][]byte{}, sums: map[int32][]byte{}}
 	return s.started(w, id)
 }
 
