@@ -22,6 +22,7 @@ import (
 type Client struct {
 	HTTP     *http.Client
 	patience time.Duration // for tests; default patience
+	stall    time.Duration // for tests; default requestLimit
 }
 
 func (c *Client) http() *http.Client {
@@ -31,36 +32,101 @@ func (c *Client) http() *http.Client {
 	return http.DefaultClient
 }
 
-// requestLimit bounds one try of a small request.
+// requestLimit bounds one try of a small request, and how long nothing may come of a
+// large object.
 const requestLimit = time.Minute
 
-// fetch writes an object to out, once, and only if it is the right one.
-func (c *Client) fetch(ctx context.Context, s Source, out io.Writer) error {
+// maxBroken is how many transfers of an object may break off after they have begun.
+const maxBroken = 5
+
+// fetch writes an object to what begin returns, and succeeds only if it is the right
+// one. Each try has a begin of its own, which has to discard what an earlier one wrote.
+func (c *Client) fetch(ctx context.Context, s Source, begin func() (io.Writer, error)) error {
+	count := 0
 	return c.retry(ctx, func(ctx context.Context) error {
-		r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL, nil)
+		out, err := begin()
 		if err != nil {
 			return final{err}
 		}
-		response, err := c.http().Do(r)
-		if err != nil {
-			return withoutURL(err)
+		err = c.transfer(ctx, s, out)
+		if _, ok := errors.AsType[broken](err); ok {
+			if count++; count == maxBroken {
+				return final{err}
+			}
 		}
-		defer response.Body.Close()
-		if err := answered(response); err != nil {
-			return err
-		}
-		sum := sha256.New()
-		n, err := io.Copy(io.MultiWriter(out, sum), io.LimitReader(response.Body, s.Size+1))
-		switch {
-		case err != nil && n == 0:
-			return withoutURL(err)
-		case err != nil:
-			return final{fmt.Errorf("the transfer broke off after %d of %d bytes: %w", n, s.Size, withoutURL(err))}
-		case n != s.Size || hex.EncodeToString(sum.Sum(nil)) != s.SHA256:
-			return final{errors.New("what came is not what was announced (its SHA-256 or size differs)")}
-		}
-		return nil
+		return err
 	})
+}
+
+// transfer is one try of a fetch. It gives up a store that stands still, as beats
+// would go on for as long as it does.
+func (c *Client) transfer(ctx context.Context, s Source, out io.Writer) error {
+	limit := c.stall
+	if limit == 0 {
+		limit = requestLimit
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stalled := time.AfterFunc(limit, func() { cancel(fmt.Errorf("nothing has come for %s", limit)) })
+	defer stalled.Stop()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL, nil)
+	if err != nil {
+		return final{err}
+	}
+	response, err := c.http().Do(r)
+	if err != nil {
+		return reason(ctx, err)
+	}
+	defer response.Body.Close()
+	if err := answered(response); err != nil {
+		return err
+	}
+	sum := sha256.New()
+	body := reader(func(p []byte) (int, error) {
+		n, err := response.Body.Read(p)
+		if n > 0 {
+			stalled.Reset(limit)
+		}
+		return n, err
+	})
+	n, err := io.Copy(io.MultiWriter(strict{out}, sum), io.LimitReader(body, s.Size+1))
+	switch {
+	case err != nil && n == 0:
+		return reason(ctx, err)
+	case err != nil:
+		return broken{fmt.Errorf("the transfer broke off after %d of %d bytes: %w", n, s.Size, reason(ctx, err))}
+	case n != s.Size || hex.EncodeToString(sum.Sum(nil)) != s.SHA256:
+		return final{errors.New("what came is not what was announced (its SHA-256 or size differs)")}
+	}
+	return nil
+}
+
+// broken is the error of a transfer that had begun: the store is within reach.
+type broken struct{ error }
+
+func (b broken) Unwrap() error { return b.error }
+
+type reader func([]byte) (int, error)
+
+func (r reader) Read(p []byte) (int, error) { return r(p) }
+
+// strict is a writer whose errors are final: a full disk is no fault of the store's.
+type strict struct{ io.Writer }
+
+func (s strict) Write(p []byte) (int, error) {
+	n, err := s.Writer.Write(p)
+	if err != nil {
+		err = final{err}
+	}
+	return n, err
+}
+
+// reason is why a request failed: its own error, or what its context was ended for.
+func reason(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return withoutURL(err)
 }
 
 // upload writes an object into an inbox. Writing it twice does no harm.
@@ -133,7 +199,8 @@ func withoutURL(err error) error {
 	return err
 }
 
-// retry repeats do until it succeeds, cannot, or has failed for too long.
+// retry repeats do until it succeeds, cannot, or the store was out of reach for too
+// long.
 func (c *Client) retry(ctx context.Context, do func(context.Context) error) error {
 	limit := c.patience
 	if limit == 0 {
@@ -150,6 +217,9 @@ func (c *Client) retry(ctx context.Context, do func(context.Context) error) erro
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
+		}
+		if _, ok := errors.AsType[broken](err); ok {
+			begin = time.Now()
 		}
 		if time.Since(begin) > limit {
 			return fmt.Errorf("for %s: %w", limit, err)

@@ -24,7 +24,11 @@ func (a *Agent) put(ctx context.Context, source Source, dir string) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close(), os.Remove(file.Name())) }()
-	if err := a.Client.fetch(ctx, source, file); err != nil {
+	empty := func() (io.Writer, error) {
+		_, err := file.Seek(0, io.SeekStart)
+		return file, errors.Join(err, file.Truncate(0))
+	}
+	if err := a.Client.fetch(ctx, source, empty); err != nil {
 		return fmt.Errorf("fetch the files: %w", err)
 	}
 	if _, err := file.Seek(0, io.SeekStart); err != nil {

@@ -143,7 +143,11 @@ func (a *Agent) fetchSmall(ctx context.Context, source Source) ([]byte, error) {
 		return nil, fmt.Errorf("it has %d bytes, more than %d", source.Size, MaxRequest)
 	}
 	var text bytes.Buffer
-	if err := a.Client.fetch(ctx, source, &text); err != nil {
+	empty := func() (io.Writer, error) {
+		text.Reset()
+		return &text, nil
+	}
+	if err := a.Client.fetch(ctx, source, empty); err != nil {
 		return nil, err
 	}
 	return text.Bytes(), nil
