@@ -4,8 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
-
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/ec2/ec2test"
 )
@@ -43,13 +41,7 @@ func TestAnImageWhoseAnswerGotLostMayNotBeSeenYet(t *testing.T) {
 		t.Fatal(err)
 	}
 	i := inst.(*instance)
-	err = d.states.wait(t.Context(), want{instance: i.id}, func(v view) (bool, error) {
-		now, known := v.instances[i.id]
-		return known && now.State.Name == types.InstanceStateNameRunning, nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	waitRunning(t, d, i.id)
 	if err := i.stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -47,13 +47,8 @@ func (d *Driver) Leftovers(ctx context.Context, live func(build string) bool) ([
 		return nil, failed("", "the instances of the account could not be listed", err)
 	}
 	for _, i := range instances {
-		_, kept := keptUntil(i.Tags)
-		switch {
-		case over(i):
-		case expired(i.Tags):
-			add("instance", aws.ToString(i.InstanceId), i.Tags, i.LaunchTime, "the time for which it was kept is over")
-		case !kept:
-			add("instance", aws.ToString(i.InstanceId), i.Tags, i.LaunchTime, "its build has ended")
+		if why := unwanted(i); why != "" {
+			add("instance", aws.ToString(i.InstanceId), i.Tags, i.LaunchTime, why)
 		}
 	}
 	used, err := d.unfinished(ctx, add)
@@ -64,6 +59,20 @@ func (d *Driver) Leftovers(ctx context.Context, live func(build string) bool) ([
 		return nil, err
 	}
 	return all, nil
+}
+
+// unwanted says why an instance whose build has ended is left over; empty: it is not.
+func unwanted(i types.Instance) string {
+	_, kept := keptUntil(i.Tags)
+	switch {
+	case over(i):
+		return ""
+	case expired(i.Tags):
+		return "the time for which it was kept is over"
+	case !kept:
+		return "its build has ended"
+	}
+	return ""
 }
 
 type adder func(kind, id string, tags []types.Tag, since *time.Time, why string)
@@ -118,31 +127,64 @@ func (d *Driver) loose(ctx context.Context, used []string, add adder) error {
 }
 
 // Reap removes leftovers, images before their snapshots, and goes on after an error.
+// What turns out to be wanted stays, and is not among what was removed: EC2 may have
+// listed it with the tags of a moment before, and a build may have ended since.
 func (d *Driver) Reap(ctx context.Context, all []Leftover) (removed []Leftover, err error) {
 	for _, l := range all {
-		if failed := d.reap(ctx, l); failed != nil {
+		gone, failed := d.reap(ctx, l)
+		if failed != nil {
 			err = errors.Join(err, fmt.Errorf("%s %s: %w", l.Kind, l.ID, failed))
 			continue
 		}
-		removed = append(removed, l)
+		if gone {
+			removed = append(removed, l)
+		}
 	}
 	return removed, err
 }
 
-func (d *Driver) reap(ctx context.Context, l Leftover) error {
+func (d *Driver) reap(ctx context.Context, l Leftover) (gone bool, err error) {
 	switch l.Kind {
 	case "instance":
-		return (&machine{d: d, id: l.ID}).terminate(ctx)
+		return d.reapInstance(ctx, l.ID)
 	case "image":
-		return d.deregister(ctx, l.ID)
+		return d.reapImage(ctx, l.ID)
 	case "snapshot":
 		_, err := d.aws.Compute.DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: aws.String(l.ID)})
-		return err
+		return err == nil, err
 	case "volume":
 		_, err := d.aws.Compute.DeleteVolume(ctx, &ec2.DeleteVolumeInput{VolumeId: aws.String(l.ID)})
-		return err
+		return err == nil, err
 	}
-	return &builder.Error{Reason: "there is no way to remove a " + l.Kind}
+	return false, &builder.Error{Reason: "there is no way to remove a " + l.Kind}
+}
+
+func (d *Driver) reapInstance(ctx context.Context, id string) (gone bool, err error) {
+	out, err := d.aws.Compute.DescribeInstances(ctx, &ec2.DescribeInstancesInput{InstanceIds: []string{id}})
+	if code(err) == "InvalidInstanceID.NotFound" {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	for _, r := range out.Reservations {
+		for _, i := range r.Instances {
+			if unwanted(i) == "" {
+				return false, nil
+			}
+		}
+	}
+	err = (&machine{d: d, id: id}).terminate(ctx)
+	return err == nil, err
+}
+
+func (d *Driver) reapImage(ctx context.Context, ami string) (gone bool, err error) {
+	out, err := d.aws.Compute.DescribeImages(ctx, &ec2.DescribeImagesInput{ImageIds: []string{ami}, Owners: []string{"self"}})
+	if err != nil || len(out.Images) == 0 || tagOf(out.Images[0].Tags, tagImage) != "" {
+		return false, err
+	}
+	err = d.deregister(ctx, ami)
+	return err == nil, err
 }
 
 // deregister removes an image and its snapshots.

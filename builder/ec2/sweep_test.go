@@ -2,6 +2,7 @@ package ec2
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -62,15 +63,9 @@ func TestOnlyLeftoversAreReaped(t *testing.T) {
 	live := func(build string) bool { return build == "live" }
 	// An image that was published is complete from the start.
 	from := stay["of a build that goes on"]
-	err := d.states.wait(t.Context(), want{instance: from}, func(v view) (bool, error) {
-		i, known := v.instances[from]
-		return known && i.State.Name == types.InstanceStateNameRunning, nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	waitRunning(t, d, from)
 	tags := d.tags("ended", d.ImageTags())
-	_, err = d.aws.Compute.CreateImage(t.Context(), &ec2.CreateImageInput{
+	_, err := d.aws.Compute.CreateImage(t.Context(), &ec2.CreateImageInput{
 		InstanceId: aws.String(from), Name: aws.String("published"),
 		TagSpecifications: []types.TagSpecification{specification(types.ResourceTypeImage, tags), specification(types.ResourceTypeSnapshot, tags)},
 	})
@@ -115,5 +110,60 @@ func TestOnlyLeftoversAreReaped(t *testing.T) {
 	launched(t, d, ours())
 	if found, err := young.Leftovers(t.Context(), live); err != nil || len(found) > 0 {
 		t.Errorf("what was just made counts as left over: %+v, %v", found, err)
+	}
+}
+
+// TestWhatIsWantedByNowIsNotReaped has builds mark as wanted what was listed as left
+// over: what is not left over any more stays.
+func TestWhatIsWantedByNowIsNotReaped(t *testing.T) {
+	c := ec2test.Start(t, ec2test.Options{Machine: ec2test.Scripted(idle)})
+	cfg := configOf(t, c, "unused")
+	cfg.pace.grace = time.Nanosecond
+	d := newDriver(t, cfg)
+	stamp := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(time.RFC3339) }
+	ours := map[string]string{tagManaged: "true", tagOwner: "test", tagBuild: "ended"}
+	kept, left := launched(t, d, ours), launched(t, d, ours)
+	ours[tagKept] = stamp(-time.Minute)
+	longer := launched(t, d, ours)
+	waitRunning(t, d, kept)
+	tags := d.tags("ended", nil)
+	out, err := d.aws.Compute.CreateImage(t.Context(), &ec2.CreateImageInput{
+		InstanceId: aws.String(kept), Name: aws.String("made"), TagSpecifications: []types.TagSpecification{specification(types.ResourceTypeImage, tags)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ami := aws.ToString(out.ImageId)
+
+	all, err := d.Leftovers(t.Context(), func(string) bool { return false })
+	if err != nil || len(all) != 4 {
+		t.Fatalf("found %+v, %v, want three instances and an image", all, err)
+	}
+	err = errors.Join(
+		d.tag(t.Context(), map[string]string{tagKept: stamp(time.Hour)}, kept, longer),
+		d.tag(t.Context(), map[string]string{tagImage: "complete"}, ami),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	removed, err := d.Reap(t.Context(), all)
+	if err != nil || len(removed) != 1 || removed[0].ID != left {
+		t.Errorf("removed %+v, %v, want the instance %s alone", removed, err, left)
+	}
+	still := c.Leftovers(t.Context())
+	if len(still.Images) != 1 || len(still.Instances) != 2 {
+		t.Errorf("there is %v, want %s, %s and %s", still, kept, longer, ami)
+	}
+}
+
+// waitRunning waits until an instance runs, and EC2 shows it.
+func waitRunning(t *testing.T, d *Driver, id string) {
+	t.Helper()
+	err := d.states.wait(t.Context(), want{instance: id}, func(v view) (bool, error) {
+		i, known := v.instances[id]
+		return known && i.State.Name == types.InstanceStateNameRunning, nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
