@@ -74,6 +74,7 @@ func TestTransfersHaveLimits(t *testing.T) {
 		want      string
 		transfers int
 	}{
+		"a slow one comes": {func(context.Context, int) io.Reader { return slow{strings.NewReader(object)} }, buffer, "", 1},
 		"a slow one breaks": {func(_ context.Context, transfer int) io.Reader {
 			if transfer > 1 {
 				return strings.NewReader(object)
