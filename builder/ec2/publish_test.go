@@ -171,3 +171,31 @@ func publishingKilledAt(t *testing.T, via recipe.Via, call string, n int, when s
 		}
 	})
 }
+
+// TestEveryDiskOfAnImportIsOurs: VM Import tags none of the snapshots that it makes.
+func TestEveryDiskOfAnImportIsOurs(t *testing.T) {
+	i := newImporting(t)
+	header := make([]byte, 512)
+	copy(header[257:], "ustar")
+	i.put("disks/golden.ova", string(header)+strings.Repeat(ec2test.AnotherDisk, 2))
+	made, err := publish.Convert(t.Context(), i.d.aws.Imports, publish.Import{
+		Source: publish.Source{Bucket: i.cloud.Bucket, Key: "disks/golden.ova", Format: "ova"},
+		Image:  publish.Image{Name: "golden", Tags: i.d.ImageTags(), Watch: i.d.Watch()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := i.d.describeImage(t.Context(), made.ID)
+	if err != nil || len(image.BlockDeviceMappings) != 3 || aws.ToString(image.BlockDeviceMappings[0].Ebs.SnapshotId) != made.Snapshot {
+		t.Fatalf("%+v is %+v, %v", made, image, err)
+	}
+	snapshots, err := i.d.aws.Compute.DescribeSnapshots(t.Context(), &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}})
+	if err != nil || len(snapshots.Snapshots) != 3 {
+		t.Fatalf("%+v, %v", snapshots, err)
+	}
+	for _, s := range snapshots.Snapshots {
+		if tagOf(s.Tags, tagOwner) != "test" || tagOf(s.Tags, tagManaged) != "true" {
+			t.Errorf("%s has the tags %v", aws.ToString(s.SnapshotId), s.Tags)
+		}
+	}
+}

@@ -42,7 +42,7 @@
 //	s3, presigned addresses      | any, and none                 | the signature and its time are checked
 //
 // Not here: NoReboot images of running instances, Targets of commands, user data
-// (a Machine gets it and may run it), imports of several disks, and permissions.
+// (a Machine gets it and may run it), imports of several objects, and permissions.
 //
 // Each request of EC2, Systems Manager and the EBS direct APIs is first held against
 // the service's model: see package botomodel.

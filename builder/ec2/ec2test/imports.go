@@ -23,8 +23,9 @@ type importTask struct {
 	tags           map[string]string
 	step           int // of importSteps
 	failed         string
+	disks          int // that the file holds; one, but for OVA
 	image          *image
-	snapshot       string
+	snapshots      []string // of each disk, the root's first
 }
 
 // importKind is what VM Import makes of disks.
@@ -126,7 +127,7 @@ func (c *Cloud) describeImports(kind importKind, form url.Values) answer {
 // goOn takes a task a step further. What is wrong with the disk is found when it is
 // converted, and an AMI is there at the end.
 func (c *Cloud) goOn(t *importTask) answer {
-	if t.failed != "" || t.snapshot != "" {
+	if t.failed != "" || len(t.snapshots) > 0 {
 		return answer{}
 	}
 	if t.step < len(importSteps)-1 {
@@ -142,6 +143,9 @@ func (c *Cloud) goOn(t *importTask) answer {
 			case bytes.Contains(disk, []byte(FailingImport)):
 				t.failed = "ServerError: an internal error has occurred during conversion."
 			}
+			if t.disks = 1; t.format == "OVA" {
+				t.disks += bytes.Count(disk, []byte(AnotherDisk))
+			}
 		}
 		return answer{}
 	}
@@ -154,9 +158,26 @@ const (
 	FailingImport = "a disk on which VM Import breaks"
 )
 
-// completeImport makes the snapshot, and of it the AMI, with a name and without tags, as
-// VM Import does.
+// AnotherDisk is in an OVA once for each disk besides the root's.
+const AnotherDisk = "one more disk"
+
+// completeImport makes the snapshots, and of them the AMI, with a name and without tags,
+// as VM Import does.
 func (c *Cloud) completeImport(t *importTask) answer {
+	for range t.disks {
+		if a := c.importedSnapshot(t); !a.ok() {
+			return a
+		}
+	}
+	if t.kind.operation == toSnapshot.operation {
+		c.snapshots[t.snapshots[0]] = &snapshot{}
+		c.appear(t.snapshots[0])
+		return answer{}
+	}
+	return c.importedImage(t)
+}
+
+func (c *Cloud) importedSnapshot(t *importTask) answer {
 	volume, a := c.form(c.ctx, url.Values{"Action": {"CreateVolume"}, "Size": {"8"}, "AvailabilityZone": {Region + "a"}})
 	if volume == nil {
 		return a
@@ -166,14 +187,12 @@ func (c *Cloud) completeImport(t *importTask) answer {
 	if taken == nil {
 		return a
 	}
-	if _, a := c.form(c.ctx, url.Values{"Action": {"DeleteVolume"}, "VolumeId": {id}}); !a.ok() {
-		return a
-	}
-	if t.snapshot = taken.get("snapshotId"); t.kind.operation == toSnapshot.operation {
-		c.snapshots[t.snapshot] = &snapshot{}
-		c.appear(t.snapshot)
-		return answer{}
-	}
+	t.snapshots = append(t.snapshots, taken.get("snapshotId"))
+	_, a = c.form(c.ctx, url.Values{"Action": {"DeleteVolume"}, "VolumeId": {id}})
+	return a
+}
+
+func (c *Cloud) importedImage(t *importTask) answer {
 	made, a := c.form(c.ctx, url.Values{"Action": {"RegisterImage"}, "Name": {t.id}, "Description": {"AWS-VMImport service: Linux - Debian GNU/Linux 12"}})
 	if made == nil {
 		return a
@@ -181,7 +200,13 @@ func (c *Cloud) completeImport(t *importTask) answer {
 	img := &image{
 		id: made.get("imageId"), name: t.id, state: stateAvailable, settled: true, rootDevice: "/dev/sda1",
 		attributes: map[string]string{"architecture": "x86_64", "bootMode": "legacy-bios", "enaSupport": "true", "virtualizationType": "hvm", "rootDeviceType": "ebs"},
-		devices:    []device{{name: "/dev/sda1", snapshot: t.snapshot, gib: 8, kind: "gp2"}},
+	}
+	for n, id := range t.snapshots {
+		name := "/dev/sda1"
+		if n > 0 {
+			name = "/dev/sd" + string(rune('e'+n))
+		}
+		img.devices = append(img.devices, device{name: name, snapshot: id, gib: 8, kind: "gp2"})
 	}
 	if a := c.dropOwnSnapshot(img.id); !a.ok() {
 		return a
@@ -210,11 +235,15 @@ func (t *importTask) show(name string) *tree {
 		put("imageId", t.image.id)
 		put("architecture", "x86_64")
 		put("platform", "Linux")
-		out.children = append(out.children, element("snapshotDetailSet", element("item", value("format", t.format), value("snapshotId", t.snapshot))))
-	case t.snapshot != "":
+		details := element("snapshotDetailSet")
+		for _, id := range t.snapshots {
+			details.children = append(details.children, element("item", value("format", t.format), value("snapshotId", id)))
+		}
+		out.children = append(out.children, details)
+	case len(t.snapshots) > 0:
 		put("status", "completed")
 		put("format", t.format)
-		put("snapshotId", t.snapshot)
+		put("snapshotId", t.snapshots[0])
 	default:
 		put("status", "active")
 		put("progress", importSteps[t.step].progress)

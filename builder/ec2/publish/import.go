@@ -254,28 +254,38 @@ func (c *conversion) throughImage(ctx context.Context) (AMI, error) {
 	if err != nil {
 		return AMI{}, err
 	}
-	ami := AMI{}
+	var ami string
+	var snapshots []string // of each disk, the root's first
 	err = c.wait(ctx, id, func() (task, error) {
 		t, err := c.Image.watch(c.api, c.api).ImageTask(ctx, id)
 		if err != nil || t == nil {
 			return task{}, err
 		}
-		ami.ID = aws.ToString(t.ImageId)
-		for _, d := range t.SnapshotDetails[:min(1, len(t.SnapshotDetails))] {
-			ami.Snapshot = aws.ToString(d.SnapshotId)
-		}
+		ami, snapshots = aws.ToString(t.ImageId), snapshotsOf(*t)
 		return task{aws.ToString(t.Status), aws.ToString(t.StatusMessage), aws.ToString(t.Progress)}, nil
 	})
 	if err != nil {
 		return AMI{}, err
 	}
-	if err := c.own(ctx, ami.ID, ami.Snapshot); err != nil {
+	if err := c.own(ctx, append([]string{ami}, snapshots...)...); err != nil {
 		return AMI{}, err
 	}
 	r := &registering{Image: c.Image, images: c.api}
-	made, err := r.known(ctx, types.Image{ImageId: aws.String(ami.ID)}, false)
-	made.Snapshot = ami.Snapshot
+	made, err := r.known(ctx, types.Image{ImageId: aws.String(ami)}, false)
+	if len(snapshots) > 0 {
+		made.Snapshot = snapshots[0]
+	}
 	return made, err
+}
+
+func snapshotsOf(t types.ImportImageTask) []string {
+	var ids []string
+	for _, d := range t.SnapshotDetails {
+		if id := aws.ToString(d.SnapshotId); id != "" { // an answer may leave it out
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 func (c *conversion) imageTask(ctx context.Context) (string, error) {
@@ -347,7 +357,6 @@ func (c *conversion) bucket() *types.UserBucket {
 
 // own puts the caller's tags on what an import has made. Until then its task has them.
 func (c *conversion) own(ctx context.Context, resources ...string) error {
-	resources = slices.DeleteFunc(resources, func(id string) bool { return id == "" }) // an answer may leave it out
 	for begin := time.Now(); ; {
 		_, err := c.api.CreateTags(ctx, &ec2.CreateTagsInput{Resources: resources, Tags: tagList(c.Image.Tags)})
 		is := codeOf(err) // they may not be known yet
