@@ -72,7 +72,7 @@ func publishByImport(t *testing.T, via recipe.Via, call string) {
 	ctx, kill := context.WithCancelCause(t.Context())
 	if _, err := p.publish(ctx, "b-1", func(line string) {
 		if strings.HasSuffix(line, "converting") {
-			kill(errors.New("killed"))
+			kill(builder.ErrGoesOn)
 		}
 	}); err == nil {
 		t.Fatal("the import was not broken off")
@@ -109,6 +109,85 @@ func publishByImport(t *testing.T, via recipe.Via, call string) {
 	}
 	if images := c.Leftovers(t.Context()).Images; !slices.ContainsFunc(images, func(r ec2test.Resource) bool { return r.ID == img.ID && r.Tags["team"] == "shop" }) {
 		t.Errorf("images %v", images)
+	}
+}
+
+// TestPublishingByImportThatIsCancelled leaves nothing that is nobody's, and the next
+// publication of the same image begins anew, or finds what was made too soon.
+func TestPublishingByImportThatIsCancelled(t *testing.T) {
+	for via, call := range map[recipe.Via]string{recipe.ViaImportImage: "ImportImage", recipe.ViaImportSnapshot: "ImportSnapshot"} {
+		for _, at := range []string{call, "converting", "its end", "CreateTags"} {
+			t.Run(string(via)+" at "+at, func(t *testing.T) {
+				t.Parallel()
+				cancelledImport(t, via, call, at)
+			})
+		}
+	}
+}
+
+func cancelledImport(t *testing.T, via recipe.Via, call, at string) {
+	c, cfg := idleCloud(t)
+	p := newPublisher(t, c, cfg, c.Config(), emptyDisk(t), via)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	// Looks let a task go on, and be completed.
+	look := func() {
+		for range 10 {
+			for _, err := range publish.ImageTasks(t.Context(), p.Bucket.Imports) {
+				_ = err
+			}
+			for _, err := range publish.SnapshotTasks(t.Context(), p.Bucket.Imports) {
+				_ = err
+			}
+		}
+	}
+	made := at == "its end" || at == "CreateTags"
+	switch at {
+	case call:
+		c.Faults.Add(&ec2test.Fault{Service: "ec2", Operation: call, Times: 1, Effect: ec2test.After(func(*ec2test.Request) { cancel() })})
+	case "its end":
+		c.Faults.Add(&ec2test.Fault{Service: "ec2", Operation: "CancelImportTask", Times: 1, Effect: ec2test.Before(func(*ec2test.Request) { look() })})
+	case "CreateTags":
+		c.Faults.Add(&ec2test.Fault{Service: "ec2", Operation: at, Times: 1, Effect: ec2test.Before(func(*ec2test.Request) { cancel() })})
+		c.Faults.Add(&ec2test.Fault{Service: "ec2", Operation: at, Times: 1, Effect: ec2test.Disconnect()})
+	}
+	_, err := p.publish(ctx, "b-1", func(line string) {
+		if !made && strings.HasSuffix(line, at) || at == "its end" && strings.HasSuffix(line, "converting") {
+			cancel()
+		}
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("it ended with %v", err)
+	}
+	look()
+	left := c.Leftovers(t.Context())
+	ours := left.With(tagOwner, "test")
+	if left.String() != ours.String() || made == (left.String() == "") {
+		t.Errorf("left: %v; of it has its tags: %v", left, ours)
+	}
+	if disks := c.Objects(t.Context(), cfg.Prefix+"publish/"); len(disks) > 0 {
+		t.Errorf("in the bucket there still is %v", disks)
+	}
+	want := 2
+	if made {
+		want = 1
+	}
+	if img, err := p.publish(t.Context(), "b-2", func(string) {}); err != nil || len(c.Imports()) != want {
+		t.Errorf("then it is %+v, %v, of the imports %v", img, err, c.Imports())
+	}
+}
+
+// TestOnlyImportsThatGoOnAreCancelled, as VM Import has it.
+func TestOnlyImportsThatGoOnAreCancelled(t *testing.T) {
+	c, cfg := idleCloud(t)
+	p := newPublisher(t, c, cfg, c.Config(), emptyDisk(t), recipe.ViaImportImage)
+	if _, err := p.publish(t.Context(), "b-1", func(string) {}); err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[string]string{c.Imports()[0]: "IncorrectState", "import-ami-0": "InvalidConversionTaskId.NotFound"} {
+		if _, err := p.Bucket.Imports.CancelImportTask(t.Context(), &ec2.CancelImportTaskInput{ImportTaskId: aws.String(id)}); code(err) != want {
+			t.Errorf("%s: %v, want %s", id, err, want)
+		}
 	}
 }
 

@@ -44,6 +44,8 @@ func (c *Cloud) computeCall(r *Request) answer {
 		return c.importDisk(toSnapshot, form)
 	case toSnapshot.describe:
 		return c.describeImports(toSnapshot, form)
+	case "CancelImportTask":
+		return c.cancelImport(form)
 	case "CreateSnapshot":
 		return c.createSnapshot(form)
 	case "DescribeSnapshots":

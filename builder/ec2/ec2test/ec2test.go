@@ -29,6 +29,8 @@
 //	                             |                               | AMI has no tags, and boots Debian 12
 //	ec2 ImportSnapshot, De-      | nothing of it                 | the same, and a snapshot of the size of Debian 12
 //	scribeImportSnapshotTasks    |                               |
+//	ec2 CancelImportTask         | nothing of it                 | refused once the task has ended; the task makes
+//	                             |                               | nothing, and keeps its token
 //	ec2 GetConsoleOutput         | a sample text                 | what the instance's Machine says
 //	ssm GetParameter             | its own AMIs                  | the parameters of Parents
 //	ssm SendCommand and the rest | runs nothing                  | run by the instance's Machine

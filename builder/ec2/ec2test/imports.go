@@ -23,7 +23,8 @@ type importTask struct {
 	tags           map[string]string
 	step           int // of importSteps
 	failed         string
-	disks          int // that the file holds; one, but for OVA
+	state          string // deleting, then deleted; empty while the task goes on, or is completed
+	disks          int    // that the file holds; one, but for OVA
 	image          *image
 	snapshots      []string // of each disk, the root's first
 }
@@ -124,10 +125,28 @@ func (c *Cloud) describeImports(kind importKind, form url.Values) answer {
 	return good(element(kind.describe+"Response", tasks))
 }
 
+// cancelImport ends a task that has not come to its end by itself.
+func (c *Cloud) cancelImport(form url.Values) answer {
+	id := form.Get("ImportTaskId")
+	at := slices.IndexFunc(c.imports, func(t *importTask) bool { return t.id == id })
+	if at < 0 {
+		return bad("InvalidConversionTaskId.NotFound", "The import task ID %s does not exist", id)
+	}
+	t := c.imports[at]
+	if t.state != "" || len(t.snapshots) > 0 {
+		return bad("IncorrectState", "The import task %s has ended and cannot be cancelled", id)
+	}
+	t.state = "deleting"
+	return good(element("CancelImportTaskResponse", value("importTaskId", id), value("previousState", "active"), value("state", t.state)))
+}
+
 // goOn takes a task a step further. What is wrong with the disk is found when it is
 // converted, and an AMI is there at the end.
 func (c *Cloud) goOn(t *importTask) answer {
-	if t.failed != "" || len(t.snapshots) > 0 {
+	if t.state != "" {
+		t.state = "deleted"
+	}
+	if t.state != "" || len(t.snapshots) > 0 {
 		return answer{}
 	}
 	if t.step < len(importSteps)-1 {
@@ -142,6 +161,9 @@ func (c *Cloud) goOn(t *importTask) answer {
 				t.failed = "ClientError: Unknown OS / Missing OS files."
 			case bytes.Contains(disk, []byte(FailingImport)):
 				t.failed = "ServerError: an internal error has occurred during conversion."
+			}
+			if t.failed != "" {
+				t.state = "deleted"
 			}
 			if t.disks = 1; t.format == "OVA" {
 				t.disks += bytes.Count(disk, []byte(AnotherDisk))
@@ -227,8 +249,8 @@ func (t *importTask) show(name string) *tree {
 	}
 	put := func(name, text string) { detail.children = append(detail.children, value(name, text)) }
 	switch {
-	case t.failed != "":
-		put("status", "deleted")
+	case t.state != "":
+		put("status", t.state)
 		put("statusMessage", t.failed)
 	case t.image != nil:
 		put("status", "completed")

@@ -30,6 +30,7 @@ const (
 	importInto    = "ImportInto"
 	tagImports    = "TagImportsThatBegin"
 	adoptImports  = "TagWhatImportsMade"
+	cancelImports = "CancelOurImports"
 )
 
 func ec2ARN(kind string) string { return "arn:aws:ec2:" + region + ":" + account + ":" + kind + "/*" }
@@ -106,6 +107,10 @@ func grounds() []ground {
 			name: adoptImports, resources: []string{sharedARN("image"), sharedARN("snapshot")},
 			condition: Condition{"StringEquals": requestTagged(), "Null": {"aws:ResourceTag/" + managed: "true"}},
 		},
+		{
+			name: cancelImports, resources: []string{ec2ARN("import-image-task"), ec2ARN("import-snapshot-task")},
+			condition: Condition{"StringEquals": resourceTagged()},
+		},
 	}
 }
 
@@ -138,6 +143,7 @@ var known = map[string][]need{
 	"ec2.DescribeVolumes":   {{"ec2:DescribeVolumes", look}},
 	"ec2.GetConsoleOutput":  {{"ec2:GetConsoleOutput", changeOurs}},
 
+	"ec2.CancelImportTask":            {{"ec2:CancelImportTask", cancelImports}},
 	"ec2.DescribeImportImageTasks":    {{"ec2:DescribeImportImageTasks", look}},
 	"ec2.DescribeImportSnapshotTasks": {{"ec2:DescribeImportSnapshotTasks", look}},
 	"ec2.ImportImage": {

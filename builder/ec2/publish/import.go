@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"os"
 	"slices"
@@ -24,6 +25,7 @@ import (
 // Imports is what VM Import is asked for; *ec2.Client has it.
 type Imports interface {
 	Images
+	CancelImportTask(context.Context, *ec2.CancelImportTaskInput, ...func(*ec2.Options)) (*ec2.CancelImportTaskOutput, error)
 	DescribeImportImageTasks(context.Context, *ec2.DescribeImportImageTasksInput, ...func(*ec2.Options)) (*ec2.DescribeImportImageTasksOutput, error)
 	DescribeImportSnapshotTasks(context.Context, *ec2.DescribeImportSnapshotTasksInput, ...func(*ec2.Options)) (*ec2.DescribeImportSnapshotTasksOutput, error)
 	ImportImage(context.Context, *ec2.ImportImageInput, ...func(*ec2.Options)) (*ec2.ImportImageOutput, error)
@@ -100,6 +102,23 @@ func Convert(ctx context.Context, api Imports, i Import) (AMI, error) {
 	case i.Bucket == "" || i.Key == "" || i.Image.Name == "" || len(i.Image.Name) > maxName:
 		return AMI{}, fmt.Errorf("an import needs a bucket, a key, and a name of up to %d characters", maxName)
 	}
+	c := newConversion(api, i)
+	ami, err := c.convert(ctx)
+	return ami, importFailed(err, i.Source)
+}
+
+// Abandon ends an import for which nobody waits any more. What has come of it meanwhile
+// gets the tags that Convert would have given it: without them it would be nobody's.
+func Abandon(ctx context.Context, api Imports, i Import) error {
+	c := newConversion(api, i)
+	err := c.abandon(ctx)
+	if codeOf(err) != "" { // it may have come to its end since it was looked at
+		err = c.abandon(ctx)
+	}
+	return failed(err, "the import of s3://%s/%s could not be cancelled", i.Bucket, i.Key)
+}
+
+func newConversion(api Imports, i Import) *conversion {
 	c := &conversion{Import: i, api: api}
 	c.Image.Tags = maps.Clone(i.Image.Tags)
 	if c.Image.Tags == nil {
@@ -110,8 +129,7 @@ func Convert(ctx context.Context, api Imports, i Import) (AMI, error) {
 		c.Task = c.Image.Tags
 	}
 	c.Task[importTag] = c.token()
-	ami, err := c.convert(ctx)
-	return ami, importFailed(err, i.Source)
+	return c
 }
 
 // importFailed knows the refusals that are VM Import's alone.
@@ -132,22 +150,53 @@ type conversion struct {
 }
 
 func (c *conversion) convert(ctx context.Context) (AMI, error) {
-	// An image that VM Import makes has a name that is not ours to choose.
+	image, err := c.owned(ctx)
+	switch {
+	case err != nil:
+		return AMI{}, err
+	case image != nil:
+		r := &registering{Image: c.Image, images: c.api}
+		return r.known(ctx, *image, true)
+	case c.AsItIs:
+		return c.throughSnapshot(ctx)
+	}
+	return c.throughImage(ctx)
+}
+
+// owned is the image that an earlier call has made and tagged, or nil. One that VM
+// Import makes has a name that is not ours to choose.
+func (c *conversion) owned(ctx context.Context) (*types.Image, error) {
 	out, err := c.api.DescribeImages(ctx, &ec2.DescribeImagesInput{
 		Owners:  []string{"self"},
 		Filters: []types.Filter{{Name: aws.String("tag:" + importTag), Values: []string{c.token()}}},
 	})
-	if err != nil {
-		return AMI{}, err
+	if err != nil || len(out.Images) == 0 {
+		return nil, err
 	}
-	if len(out.Images) > 0 {
-		r := &registering{Image: c.Image, images: c.api}
-		return r.known(ctx, out.Images[0], true)
+	return &out.Images[0], nil
+}
+
+// abandon cancels the task that is on its way, or takes care of what it has made.
+func (c *conversion) abandon(ctx context.Context) error {
+	if image, err := c.owned(ctx); err != nil || image != nil {
+		return err
 	}
-	if c.AsItIs {
-		return c.throughSnapshot(ctx)
+	for t, err := range c.tasks(ctx) {
+		if err != nil {
+			return err
+		}
+		going, err := c.going(ctx, t)
+		switch {
+		case err != nil:
+			return err
+		case going && t.completed():
+			return c.own(ctx, t.made...)
+		case going:
+			_, err := c.api.CancelImportTask(ctx, &ec2.CancelImportTaskInput{ImportTaskId: aws.String(t.id), CancelReason: aws.String("the build has ended")})
+			return err
+		}
 	}
-	return c.throughImage(ctx)
+	return nil
 }
 
 // token names an import, by all that can change what comes of it.
@@ -216,23 +265,9 @@ func (c *conversion) throughSnapshot(ctx context.Context) (AMI, error) {
 
 // snapshotTask returns the task that is on its way or done, or begins it.
 func (c *conversion) snapshotTask(ctx context.Context) (string, error) {
-	spent := 0
-	for t, err := range SnapshotTasks(ctx, c.api) {
-		if err != nil {
-			return "", err
-		}
-		if t.SnapshotTaskDetail == nil || !c.ours(t.Tags) {
-			continue
-		}
-		now := task{state: aws.ToString(t.SnapshotTaskDetail.Status)}
-		going, err := c.going(now, aws.ToString(t.SnapshotTaskDetail.SnapshotId), func(id string) (bool, error) {
-			s, err := describe(ctx, c.api, id)
-			return s != nil, err
-		})
-		if err != nil || going {
-			return aws.ToString(t.ImportTaskId), err
-		}
-		spent++
+	id, spent, err := c.taskOnItsWay(ctx)
+	if err != nil || id != "" {
+		return id, err
 	}
 	if err := c.stage(ctx); err != nil {
 		return "", err
@@ -281,27 +316,23 @@ func (c *conversion) throughImage(ctx context.Context) (AMI, error) {
 func snapshotsOf(t types.ImportImageTask) []string {
 	var ids []string
 	for _, d := range t.SnapshotDetails {
-		if id := aws.ToString(d.SnapshotId); id != "" { // an answer may leave it out
-			ids = append(ids, id)
-		}
+		ids = append(ids, given(d.SnapshotId)...)
 	}
 	return ids
 }
 
+// given is an ID, which an answer may leave out.
+func given(id *string) []string {
+	if aws.ToString(id) == "" {
+		return nil
+	}
+	return []string{*id}
+}
+
 func (c *conversion) imageTask(ctx context.Context) (string, error) {
-	spent := 0
-	for t, err := range ImageTasks(ctx, c.api) {
-		if err != nil {
-			return "", err
-		}
-		if !c.ours(t.Tags) {
-			continue
-		}
-		going, err := c.going(task{state: aws.ToString(t.Status)}, aws.ToString(t.ImageId), func(id string) (bool, error) { return c.imageThere(ctx, id) })
-		if err != nil || going {
-			return aws.ToString(t.ImportTaskId), err
-		}
-		spent++
+	id, spent, err := c.taskOnItsWay(ctx)
+	if err != nil || id != "" {
+		return id, err
 	}
 	if err := c.stage(ctx); err != nil {
 		return "", err
@@ -324,16 +355,68 @@ func (c *conversion) stage(ctx context.Context) error {
 	return c.Stage(ctx)
 }
 
+// begun is a task of the same import.
+type begun struct {
+	id string
+	task
+	made []string // the image, if it makes one, and its snapshots
+}
+
+// tasks yields those that were begun by the same call, ended or not.
+func (c *conversion) tasks(ctx context.Context) iter.Seq2[begun, error] {
+	if c.AsItIs {
+		return yieldOurs(c, SnapshotTasks(ctx, c.api), func(t types.ImportSnapshotTask) ([]types.Tag, begun) {
+			d := t.SnapshotTaskDetail
+			if d == nil {
+				d = &types.SnapshotTaskDetail{}
+			}
+			return t.Tags, begun{aws.ToString(t.ImportTaskId), task{state: aws.ToString(d.Status)}, given(d.SnapshotId)}
+		})
+	}
+	return yieldOurs(c, ImageTasks(ctx, c.api), func(t types.ImportImageTask) ([]types.Tag, begun) {
+		return t.Tags, begun{aws.ToString(t.ImportTaskId), task{state: aws.ToString(t.Status)}, append(given(t.ImageId), snapshotsOf(t)...)}
+	})
+}
+
+func yieldOurs[T any](c *conversion, all iter.Seq2[T, error], of func(T) ([]types.Tag, begun)) iter.Seq2[begun, error] {
+	return func(yield func(begun, error) bool) {
+		for t, err := range all {
+			tags, b := of(t)
+			if (err != nil || c.ours(tags)) && !yield(b, err) {
+				return
+			}
+		}
+	}
+}
+
+// taskOnItsWay returns the task that is on its way or done. Where there is none, it
+// tells how many have come to nothing.
+func (c *conversion) taskOnItsWay(ctx context.Context) (id string, spent int, err error) {
+	for t, err := range c.tasks(ctx) {
+		if err != nil {
+			return "", 0, err
+		}
+		if going, err := c.going(ctx, t); err != nil || going {
+			return t.id, 0, err
+		}
+		spent++
+	}
+	return "", spent, nil
+}
+
 // going says whether a task may still become something: it has not failed, and what it
 // has made, if it has, was not removed since.
-func (c *conversion) going(now task, made string, there func(id string) (bool, error)) (bool, error) {
-	if now.ended() {
+func (c *conversion) going(ctx context.Context, t begun) (bool, error) {
+	switch {
+	case t.ended():
 		return false, nil
-	}
-	if !now.completed() || made == "" {
+	case !t.completed() || len(t.made) == 0:
 		return true, nil
+	case c.AsItIs:
+		s, err := describe(ctx, c.api, t.made[0])
+		return s != nil, err
 	}
-	return there(made)
+	return c.imageThere(ctx, t.made[0])
 }
 
 func (c *conversion) imageThere(ctx context.Context, id string) (bool, error) {

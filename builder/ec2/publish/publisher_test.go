@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -228,6 +229,51 @@ func TestPublishByImport(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAnImportIsCancelledByTheLastThatWaits: two builds may publish the same image.
+func TestAnImportIsCancelledByTheLastThatWaits(t *testing.T) {
+	path := someDisk(t)
+	synctest.Test(t, func(t *testing.T) {
+		i := newImporting(t, "active|1|pending")
+		s := &shelf{path: filepath.Join(t.TempDir(), "disk.vmdk")}
+		p := &publish.Publisher{
+			Images: i.client(), Dir: t.TempDir(), Bucket: publish.Bucket{Imports: i.client(), Uploads: s, Objects: s, Name: "disks"},
+		}
+		begin := func(build string) (end func() (cancels int)) {
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error)
+			go func() {
+				_, err := p.Publish(ctx, builder.PublishSpec{
+					Build: build, Recipe: "web", Via: recipe.ViaImportImage, Image: builder.Image{Key: "key", Ref: path, Digest: "sha256:0123456789abcdef0"},
+				}, func(string) {})
+				done <- err
+			}()
+			time.Sleep(time.Minute) // of the bubble
+			return func() (cancels int) {
+				cancel()
+				if err := <-done; !errors.Is(err, context.Canceled) {
+					t.Errorf("%s: %v", build, err)
+				}
+				for _, form := range i.forms {
+					if form.Get("Action") == "CancelImportTask" && form.Get("ImportTaskId") == "import-1" {
+						cancels++
+					}
+				}
+				return cancels
+			}
+		}
+		first, second := begin("b-1"), begin("b-2")
+		if n := first(); n != 0 || len(s.removed) != 0 || i.imported != 1 {
+			t.Errorf("%d tasks of %d cancelled and %v removed for which a build still waits", n, i.imported, s.removed)
+		}
+		if n := second(); n != 1 || len(s.removed) != 1 {
+			t.Errorf("%d cancelled, removed %v", n, s.removed)
+		}
+		if err := errors.Join(i.wrong...); err != nil {
+			t.Errorf("on the wire: %v", err)
+		}
+	})
 }
 
 // planned holds the calls of EC2 against those that the plan of such a recipe tells.
