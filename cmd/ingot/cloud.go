@@ -121,7 +121,7 @@ func (p *parts) parentFor(ctx context.Context, child *recipe.Recipe, img *builde
 }
 
 // owned tells which builds may still use what they have made: those that have not
-// ended, and those by hand, of which nobody but their own process knows, for a day.
+// ended, or only just, and those by hand, of which nobody but their own process knows, for a day.
 func owned(ctx context.Context, l *ledger.Ledger) func(build string) bool {
 	return func(build string) bool {
 		if at, byHand := strings.CutPrefix(build, handPrefix); byHand {
@@ -133,8 +133,17 @@ func owned(ctx context.Context, l *ledger.Ledger) func(build string) bool {
 			return true // not named by this program
 		}
 		b, err := l.Build(ctx, id)
-		return err != nil || !b.State.Final()
+		return err != nil || mayUse(b, time.Now())
 	}
+}
+
+// settled is how long ago a build has ended whose tags EC2 shows as they are: it may be
+// late with those by which the build has kept an instance, or completed an image.
+const settled = 10 * time.Minute
+
+// mayUse tells whether what a build has made is not yet to be judged.
+func mayUse(b reporter.Build, now time.Time) bool {
+	return !b.State.Final() || now.Sub(b.Finished) < settled
 }
 
 func reapCommand(o *globals) *cobra.Command {
