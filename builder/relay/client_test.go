@@ -74,12 +74,12 @@ func TestTransfersHaveLimits(t *testing.T) {
 		want      string
 		transfers int
 	}{
-		"a slow one comes": {func(context.Context, int) io.Reader { return slow{strings.NewReader(object)} }, buffer, "", 1},
-		"a slow one breaks": {func(_ context.Context, transfer int) io.Reader {
+		"a slow one comes": {func(ctx context.Context, _ int) io.Reader { return slow{ctx, strings.NewReader(object)} }, buffer, "", 1},
+		"a slow one breaks": {func(ctx context.Context, transfer int) io.Reader {
 			if transfer > 1 {
 				return strings.NewReader(object)
 			}
-			return io.MultiReader(slow{strings.NewReader(object[:12])}, reset) // for longer than patience
+			return io.MultiReader(slow{ctx, strings.NewReader(object[:12])}, reset) // for longer than patience
 		}, buffer, "", 2},
 		"all break": {func(context.Context, int) io.Reader { return io.MultiReader(half(), reset) },
 			buffer, "broke off after 6 of 13 bytes: connection reset", maxBroken},
@@ -113,10 +113,16 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // slow brings a byte shortly before it would count as standing still.
-type slow struct{ io.Reader }
+type slow struct {
+	ctx context.Context
+	io.Reader
+}
 
 func (s slow) Read(p []byte) (int, error) {
 	time.Sleep(requestLimit - time.Second)
+	if err := s.ctx.Err(); err != nil {
+		return 0, err
+	}
 	return s.Reader.Read(p[:1])
 }
 
