@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go"
 
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/component"
@@ -30,6 +31,8 @@ type inbox struct {
 	d      *Driver
 	prefix string // of this process alone
 	page   *int32 // how many objects are listed at once; nil: as many as S3 gives
+
+	left map[string]version // by key: what was read and could not be deleted; of look
 
 	mu        sync.Mutex
 	listeners map[string]*listener // by the part of the key after prefix
@@ -55,6 +58,12 @@ const (
 
 // maxEventText bounds the text of one event, in bytes.
 const maxEventText = 64 << 10
+
+// version tells an object from one that was put in its place.
+type version struct {
+	tag  string
+	made time.Time
+}
 
 func newInbox(d *Driver) *inbox {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -186,15 +195,25 @@ func (b *inbox) upTo() (looked time.Time, err error) {
 	return b.looked, b.failed
 }
 
-// look reads everything that lies in the inbox, and deletes it.
+// look reads everything that lies in the inbox, and deletes it. What the look before
+// could not delete tells nothing new: that is deleted without being read again.
 func (b *inbox) look(ctx context.Context) error {
-	byName, err := b.list(ctx)
+	listed, err := b.list(ctx)
 	if err != nil {
 		return err
 	}
+	var gone []string
+	byName := map[string][]string{}
+	for key, made := range listed {
+		if before, known := b.left[key]; known && before == made {
+			gone = append(gone, key)
+			continue
+		}
+		name, object := b.split(key)
+		byName[name] = append(byName[name], object)
+	}
 	var read sync.WaitGroup
 	var mu sync.Mutex
-	var gone []types.ObjectIdentifier
 	slots := make(chan struct{}, parallel)
 	for name, objects := range byName {
 		read.Go(func() {
@@ -204,18 +223,29 @@ func (b *inbox) look(ctx context.Context) error {
 			mu.Lock()
 			defer mu.Unlock()
 			for _, object := range done {
-				gone = append(gone, types.ObjectIdentifier{Key: aws.String(b.prefix + name + "/" + object)})
+				gone = append(gone, b.prefix+name+"/"+object)
 			}
 		})
 	}
 	read.Wait()
-	return b.delete(ctx, gone)
+	left, err := b.delete(ctx, gone)
+	b.left = map[string]version{}
+	for _, key := range left {
+		b.left[key] = listed[key]
+	}
+	return err
 }
 
-// list finds the names of objects by listener. A page that is full is followed by one
-// of other listeners: whoever has filled it must not hide what they are told.
-func (b *inbox) list(ctx context.Context) (map[string][]string, error) {
-	byName := map[string][]string{}
+// split has the listener's name and the object's.
+func (b *inbox) split(key string) (name, object string) {
+	name, object, _ = strings.Cut(strings.TrimPrefix(key, b.prefix), "/")
+	return name, object
+}
+
+// list finds objects. A page that is full is followed by one of other listeners:
+// whoever has filled it must not hide what they are told.
+func (b *inbox) list(ctx context.Context) (map[string]version, error) {
+	found := map[string]version{}
 	in := &s3.ListObjectsV2Input{Bucket: aws.String(b.d.cfg.Bucket), Prefix: aws.String(b.prefix), MaxKeys: b.page}
 	for {
 		listed, err := b.d.aws.Objects.ListObjectsV2(ctx, in)
@@ -224,29 +254,39 @@ func (b *inbox) list(ctx context.Context) (map[string][]string, error) {
 		}
 		last := ""
 		for _, o := range listed.Contents {
-			name, object, _ := strings.Cut(strings.TrimPrefix(aws.ToString(o.Key), b.prefix), "/")
-			byName[name] = append(byName[name], object)
-			last = name
+			found[aws.ToString(o.Key)] = version{aws.ToString(o.ETag), aws.ToTime(o.LastModified)}
+			last, _ = b.split(aws.ToString(o.Key))
 		}
 		if !aws.ToBool(listed.IsTruncated) || last == "" {
-			return byName, nil
+			return found, nil
 		}
 		in.StartAfter = aws.String(b.prefix + last + "0") // which follows on the slash
 	}
 }
 
-// delete removes objects, as many in a call as S3 takes.
-func (b *inbox) delete(ctx context.Context, objects []types.ObjectIdentifier) error {
+// delete removes objects, as many in a call as S3 takes, and returns those that may
+// still be there. S3 says of each by itself that it could not be removed.
+func (b *inbox) delete(ctx context.Context, keys []string) (left []string, err error) {
 	const most = 1000
-	for some := range slices.Chunk(objects, most) {
-		_, err := b.d.aws.Objects.DeleteObjects(ctx, &s3.DeleteObjectsInput{
-			Bucket: aws.String(b.d.cfg.Bucket), Delete: &types.Delete{Objects: some, Quiet: aws.Bool(true)},
+	for some := range slices.Chunk(keys, most) {
+		var objects []types.ObjectIdentifier
+		for _, key := range some {
+			objects = append(objects, types.ObjectIdentifier{Key: aws.String(key)})
+		}
+		out, failed := b.d.aws.Objects.DeleteObjects(ctx, &s3.DeleteObjectsInput{
+			Bucket: aws.String(b.d.cfg.Bucket), Delete: &types.Delete{Objects: objects, Quiet: aws.Bool(true)},
 		})
-		if err != nil {
-			return err
+		if failed != nil {
+			left, err = append(left, some...), failed
+			continue
+		}
+		for _, e := range out.Errors {
+			left = append(left, aws.ToString(e.Key))
+			err = &smithy.OperationError{ServiceID: s3.ServiceID, OperationName: "DeleteObject",
+				Err: &smithy.GenericAPIError{Code: aws.ToString(e.Code), Message: aws.ToString(e.Key) + ": " + aws.ToString(e.Message)}}
 		}
 	}
-	return nil
+	return left, err
 }
 
 // read hands objects to their listener in order and returns those that are done with.

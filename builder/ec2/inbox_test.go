@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/seed-6db18919/ingot/builder"
+	"github.com/seed-6db18919/ingot/builder/ec2/answer"
 	"github.com/seed-6db18919/ingot/builder/ec2/ec2test"
 	"github.com/seed-6db18919/ingot/builder/relay"
 )
@@ -65,5 +66,62 @@ func TestFloodIsNobodyElsesTrouble(t *testing.T) {
 		if left := c.Objects(t.Context(), b.prefix); len(left) > 0 {
 			t.Errorf("%s: %d objects are still there", what, len(left))
 		}
+	}
+}
+
+// TestWhatStaysInTheInboxIsNoSignOfLife: what was read and may not be deleted fails the
+// look, hides nothing that is newer, and does not make an agent alive that is not.
+func TestWhatStaysInTheInboxIsNoSignOfLife(t *testing.T) {
+	c := ec2test.Start(t, ec2test.Options{})
+	d := newDriver(t, configOf(t, c, "unused"))
+	b := &inbox{d: d, prefix: "inbox/stays/", listeners: map[string]*listener{}, wake: make(chan struct{}, 1)} // looks when it is told to
+	l := b.listen()
+	put := func(name, text string) {
+		t.Helper()
+		if err := d.putObject(t.Context(), l.prefix()+name, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	offset := 0
+	tell := func(text string) {
+		t.Helper()
+		line := fmt.Sprintf("{%q:{%q:%q,%q:%q}}\n", "event", "kind", "output", "text", text)
+		put(relay.PieceName(int64(offset)), line)
+		offset += len(line)
+	}
+	hears := func(when string, want int, alive bool) {
+		t.Helper()
+		_, before, _ := l.take()
+		if err := b.look(t.Context()); !answer.Denied(err) {
+			t.Errorf("%s: the look says %v", when, err)
+		}
+		notes, heard, err := l.take()
+		if err != nil || len(notes) != want || heard.After(before) != alive {
+			t.Errorf("%s: heard %d notes, a sign of life: %t, %v; want %d, %t", when, len(notes), heard.After(before), err, want, alive)
+		}
+	}
+	c.Faults.Add(&ec2test.Fault{Service: "s3", Operation: "DeleteObjects", Effect: ec2test.KeepObjects("AccessDenied")})
+	for n := range atOnce {
+		tell(fmt.Sprint(n))
+	}
+	put(relay.BeatName, "")
+	put("foreign", "")
+	hears("at first", atOnce, true)
+	hears("nothing new", 0, false)
+	tell("newer")
+	hears("a new piece", 1, true)
+	hears("nothing new", 0, false)
+	put(relay.BeatName, "another") // the time of an object has seconds alone: the agent's beats have no content
+	hears("another beat", 0, true)
+	hears("nothing new", 0, false)
+	if l.foreign != 1 {
+		t.Errorf("one object that is none of the agent's counts as %d", l.foreign)
+	}
+	c.Faults.Clear()
+	if err := b.look(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if left := c.Objects(t.Context(), b.prefix); len(left) > 0 {
+		t.Errorf("%d objects are still there", len(left))
 	}
 }

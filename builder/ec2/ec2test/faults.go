@@ -1,6 +1,7 @@
 package ec2test
 
 import (
+	"encoding/xml"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -95,6 +96,27 @@ func Refuse(status int, code string) Effect {
 	return Effect{before: func(_ *Cloud, w http.ResponseWriter, r *Request) bool {
 		drain(r)
 		refuse(r.Service, status, code, "a fault of the test").write(w)
+		return true
+	}}
+}
+
+// KeepObjects answers as S3 does when a call that deletes objects succeeds, and none of
+// them may be deleted: it says so of each.
+func KeepObjects(code string) Effect {
+	return Effect{before: func(_ *Cloud, w http.ResponseWriter, r *Request) bool {
+		var in struct {
+			Keys []string `xml:"Object>Key"`
+		}
+		if err := xml.NewDecoder(r.http.Body).Decode(&in); err != nil {
+			refuse(r.Service, http.StatusBadRequest, "MalformedXML", err.Error()).write(w)
+			return true
+		}
+		drain(r)
+		var each []*tree
+		for _, key := range in.Keys {
+			each = append(each, element("Error", value("Key", key), value("Code", code), value("Message", "a fault of the test")))
+		}
+		answer{status: http.StatusOK, kind: "application/xml", body: element("DeleteResult", each...).bytes()}.write(w)
 		return true
 	}}
 }
