@@ -371,6 +371,7 @@ func TestWhoHasToAct(t *testing.T) {
 		{text: "ssm:/text", fault: builder.Author, says: "does not hold the id of an AMI"},
 		{text: "ssm:/secret", fault: builder.Author, says: "does not hold the id of an AMI"},
 		{text: "centos-7", fault: builder.Author, says: "CentOS Linux 7 ended on 2024-06-30"},
+		{text: "amazon-linux-2", fault: builder.Author, says: "support of Amazon Linux 2 ended on 2026-06-30"},
 		{text: "windows-2012-r2", fault: builder.Author, says: "AWS publishes no images of it any more"},
 		{text: "debian-12", fail: errors.New("connection refused"), fault: builder.Transient},
 		{text: "debian-12", fail: &smithy.GenericAPIError{Code: "RequestLimitExceeded", Fault: smithy.FaultClient}, fault: builder.Transient},
