@@ -24,6 +24,7 @@ const (
 	parameters    = "PublicParameters"
 	sendDocuments = "SendTheseDocuments"
 	sendToOurs    = "SendToOurInstances"
+	cancelCommand = "CancelCommands"
 	objects       = "Objects"
 	listBucket    = "ListBucket"
 	importTagged  = "ImportTagged"
@@ -91,6 +92,7 @@ func grounds() []ground {
 			name: sendToOurs, resources: []string{ec2ARN("instance")},
 			condition: Condition{"StringEquals": {"ssm:resourceTag/" + managed: "true", "ssm:resourceTag/" + ownerTag: owner}},
 		},
+		{name: cancelCommand, resources: []string{"*"}}, // IAM knows no resource for it
 		{name: objects, resources: []string{"arn:aws:s3:::" + bucket + "/*"}},
 		{name: listBucket, resources: []string{"arn:aws:s3:::" + bucket}},
 		{
@@ -162,7 +164,7 @@ var known = map[string][]need{
 	"ec2.StopInstances":      {{"ec2:StopInstances", changeOurs}},
 	"ec2.TerminateInstances": {{"ec2:TerminateInstances", changeOurs}},
 
-	"ssm.CancelCommand":               {{"ssm:CancelCommand", look}},
+	"ssm.CancelCommand":               {{"ssm:CancelCommand", cancelCommand}},
 	"ssm.DescribeInstanceInformation": {{"ssm:DescribeInstanceInformation", look}},
 	"ssm.GetCommandInvocation":        {{"ssm:GetCommandInvocation", look}},
 	"ssm.GetParameter":                {{"ssm:GetParameter", parameters}},

@@ -79,6 +79,8 @@ const sayBuild = `It launches instances, sends them commands, and makes images o
 - Where recipes name keys of your own for their volumes (` + "`kmsKeyId`" + `), or start from images that are encrypted with one, add
   ` + "`kms:CreateGrant`, `kms:Decrypt`, `kms:DescribeKey`, `kms:GenerateDataKeyWithoutPlaintext`" + ` and ` + "`kms:ReEncrypt*`" + ` on these keys, the first with the
   condition ` + "`\"Bool\": {\"kms:GrantIsForAWSResource\": \"true\"}`" + `. An instance whose key may not be used ends while it starts.
+- ` + "`CancelCommands`" + ` is for all commands of the account, because IAM knows no narrower resource for it. The daemon cancels those that it
+  has sent itself. Without the statement, what a cancelled build has begun runs on until its instance is terminated.
 - Spot instances need the account's role AWSServiceRoleForEC2Spot; ` + "`aws iam create-service-linked-role --aws-service-name spot.amazonaws.com`" + `
   makes it, once.`
 
