@@ -171,7 +171,7 @@ func (s *states) work(ctx context.Context) {
 	tick := time.NewTicker(s.d.cfg.pace.states)
 	defer tick.Stop()
 	for {
-		wants := s.wanted()
+		now, wants := s.begin()
 		if len(wants) == 0 {
 			select {
 			case <-s.wake:
@@ -180,7 +180,7 @@ func (s *states) work(ctx context.Context) {
 				return
 			}
 		}
-		s.look(ctx, wants)
+		s.look(ctx, now, wants)
 		tick.Reset(s.d.cfg.pace.states) // whoever has seen it may want the next one, too
 		select {
 		case <-tick.C:
@@ -190,25 +190,25 @@ func (s *states) work(ctx context.Context) {
 	}
 }
 
-func (s *states) wanted() []want {
+// begin begins a round, unless nobody waits. Whoever comes later is of the next one: this
+// one does not ask for them.
+func (s *states) begin() (now view, wants []want) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var all []want
 	for w := range s.wants {
-		all = append(all, *w)
+		wants = append(wants, *w)
 	}
-	return all
+	if len(wants) > 0 {
+		s.round++
+	}
+	now = s.seen
+	now.round = s.round
+	return now, wants
 }
 
 // look is one round. A question that gets no answer leaves that of the round before, and
 // is no matter of those who ask another.
-func (s *states) look(ctx context.Context, wants []want) {
-	s.mu.Lock()
-	s.round++
-	now := s.seen
-	now.round = s.round
-	s.mu.Unlock()
-
+func (s *states) look(ctx context.Context, now view, wants []want) {
 	for q := range questions {
 		ids := about(q, wants)
 		if len(ids) == 0 {

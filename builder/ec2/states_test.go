@@ -2,10 +2,13 @@ package ec2
 
 import (
 	"context"
+	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/smithy-go"
@@ -158,4 +161,42 @@ func TestQuestionWithoutAnswerIsNoOneElsesTrouble(t *testing.T) {
 			t.Errorf("%v, %v", task, err)
 		}
 	})
+}
+
+// TestGlanceIsOfARoundThatLooks has many ask for different images at any time: none is
+// told that what is there is not, by a round that has not asked for it.
+func TestGlanceIsOfARoundThatLooks(t *testing.T) {
+	m := &named{}
+	d := &Driver{cfg: Config{pace: pace{states: time.Microsecond}, Log: testLog(t)}, aws: Services{Compute: m}}
+	d.states = newStates(d)
+	defer d.states.close()
+	var all sync.WaitGroup
+	for n := range 5000 {
+		all.Go(func() {
+			for range 12 {
+				id := fmt.Sprint("ami-", n)
+				if image, err := d.Watch().Image(t.Context(), id); err != nil || image == nil {
+					t.Errorf("%s: %v, %v", id, image, err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// named has each image that is asked for by its id.
+type named struct{ Compute }
+
+func (named) DescribeImages(_ context.Context, in *ec2.DescribeImagesInput, _ ...func(*ec2.Options)) (*ec2.DescribeImagesOutput, error) {
+	out := &ec2.DescribeImagesOutput{}
+	for _, f := range in.Filters {
+		if aws.ToString(f.Name) != "image-id" {
+			continue
+		}
+		for _, id := range f.Values {
+			out.Images = append(out.Images, types.Image{ImageId: &id})
+		}
+	}
+	return out, nil
 }
