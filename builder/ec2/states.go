@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -366,6 +367,10 @@ func (d *Driver) images(ctx context.Context, ids []string) (map[string]types.Ima
 	if err != nil {
 		return nil, nil, err
 	}
+	// EC2 gives them in any order, and one that changes is no progress.
+	slices.SortFunc(snapshots.Snapshots, func(a, b types.Snapshot) int {
+		return strings.Compare(aws.ToString(a.SnapshotId), aws.ToString(b.SnapshotId))
+	})
 	for _, s := range snapshots.Snapshots {
 		progress[tagOf(s.Tags, tagKey)] += aws.ToString(s.SnapshotId) + " " + aws.ToString(s.Progress) + "; "
 	}

@@ -3,6 +3,8 @@ package ec2
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -198,5 +200,43 @@ func (named) DescribeImages(_ context.Context, in *ec2.DescribeImagesInput, _ ..
 			out.Images = append(out.Images, types.Image{ImageId: &id})
 		}
 	}
+	return out, nil
+}
+
+// TestOrderOfSnapshotsIsNoProgress: an image whose snapshots stand still does so in
+// whatever order they are listed.
+func TestOrderOfSnapshotsIsNoProgress(t *testing.T) {
+	compute := &shuffled{ids: []string{"snap-2", "snap-1", "snap-3"}}
+	d := &Driver{aws: Services{Compute: compute}}
+	seen := map[string]bool{}
+	for range 3 {
+		_, progress, err := d.images(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen[progress["key"]] = true
+	}
+	if len(seen) != 1 {
+		t.Errorf("snapshots that stand still are seen as %q", slices.Collect(maps.Keys(seen)))
+	}
+}
+
+// shuffled has an image that is not ready, and lists its snapshots in another order each
+// time.
+type shuffled struct {
+	Compute
+	ids []string
+}
+
+func (*shuffled) DescribeImages(context.Context, *ec2.DescribeImagesInput, ...func(*ec2.Options)) (*ec2.DescribeImagesOutput, error) {
+	return &ec2.DescribeImagesOutput{Images: []types.Image{{ImageId: aws.String("ami-1"), State: types.ImageStatePending}}}, nil
+}
+
+func (s *shuffled) DescribeSnapshots(context.Context, *ec2.DescribeSnapshotsInput, ...func(*ec2.Options)) (*ec2.DescribeSnapshotsOutput, error) {
+	out := &ec2.DescribeSnapshotsOutput{}
+	for _, id := range s.ids {
+		out.Snapshots = append(out.Snapshots, types.Snapshot{SnapshotId: aws.String(id), Progress: aws.String("40%"), Tags: []types.Tag{ec2Tag(tagKey, "key")}})
+	}
+	s.ids = append(s.ids[1:], s.ids[0])
 	return out, nil
 }
