@@ -199,9 +199,13 @@ func (s *states) begin() (now view, wants []want) {
 	for w := range s.wants {
 		wants = append(wants, *w)
 	}
-	if len(wants) > 0 {
-		s.round++
+	if len(wants) == 0 {
+		for q := range questions {
+			s.seen.asked[q].refused = 0
+		}
+		return s.seen, nil
 	}
+	s.round++
 	now = s.seen
 	now.round = s.round
 	return now, wants

@@ -136,6 +136,11 @@ func TestRefusalThatLastsEndsWaits(t *testing.T) {
 		if err := <-ended; !answer.Unknown(err) {
 			t.Errorf("whoever looks at instances hears %v", err)
 		}
+		time.Sleep(time.Hour) // in which nobody asks
+		begin = time.Now()
+		if err := <-watchEnd(t, d, runs.id); !answer.Unknown(err) || time.Since(begin) < time.Minute {
+			t.Errorf("whoever looks later hears %v after %s", err, time.Since(begin))
+		}
 	})
 }
 
