@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -41,7 +42,7 @@ func openCloud(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (
 	if a.Region == "" {
 		return nil, nil
 	}
-	loaded, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(a.Region), awsconfig.WithAppID("ingot"))
+	loaded, err := loadAWS(ctx, a.Region)
 	if err != nil {
 		return nil, fmt.Errorf("aws: %w", err)
 	}
@@ -69,6 +70,15 @@ func openCloud(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (
 		*publish.Publisher
 		*ec2.Driver
 	}{publisher, driver}}, nil
+}
+
+// renewBefore is how long before their end credentials are renewed. The SDK keeps those
+// of a role to the last moment, and what is signed then comes too late.
+const renewBefore = 5 * time.Minute
+
+func loadAWS(ctx context.Context, region string) (aws.Config, error) {
+	return awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(region), awsconfig.WithAppID("ingot"),
+		awsconfig.WithCredentialsCacheOptions(func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = renewBefore }))
 }
 
 // close ends what the driver runs in the background.
