@@ -12,6 +12,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/ec2/ec2test"
@@ -195,7 +196,7 @@ func TestOnlyImportsThatGoOnAreCancelled(t *testing.T) {
 // import and one image, and the disk does not stay in the bucket.
 func TestPublishingByImportKilledAtAnyCallIsTakenUp(t *testing.T) {
 	for via, calls := range map[recipe.Via][]string{
-		recipe.ViaImportImage:    {"s3:PutObject", "ec2:ImportImage", "ec2:DescribeImportImageTasks", "ec2:CreateTags", "s3:DeleteObject"},
+		recipe.ViaImportImage:    {"s3:PutObject", "ec2:ImportImage", "ec2:DescribeImportImageTasks", "ec2:CreateTags", "ec2:ModifyImageAttribute", "s3:DeleteObject"},
 		recipe.ViaImportSnapshot: {"s3:PutObject", "ec2:ImportSnapshot", "ec2:DescribeImportSnapshotTasks", "ec2:CreateTags", "ec2:RegisterImage", "s3:DeleteObject"},
 	} {
 		c, cfg := idleCloud(t)
@@ -244,6 +245,9 @@ func publishingKilledAt(t *testing.T, via recipe.Via, call string, n int, when s
 		left := c.Leftovers(t.Context())
 		if len(left.Images) != 1 || left.Images[0].ID != img.ID || left.Images[0].Tags[tagKey] != "the key" || len(left.Snapshots)+len(left.Volumes) > 0 || len(c.Imports()) != 1 {
 			t.Errorf("one image %s of one import is wanted: %v, of %v", img.ID, left, c.Imports())
+		}
+		if made, err := next.driver.describeImage(t.Context(), img.ID); err != nil || made.ImdsSupport != types.ImdsSupportValuesV20 {
+			t.Errorf("%s gives its metadata to requests of version %q: %v", img.ID, made.ImdsSupport, err)
 		}
 		if disks := c.Objects(t.Context(), cfg.Prefix+"publish/"); len(disks) > 0 {
 			t.Errorf("in the bucket there still is %v", disks)

@@ -34,6 +34,8 @@ func (c *Cloud) computeCall(r *Request) answer {
 		return c.registerImage(form)
 	case "DescribeImages":
 		return c.describeImages(form)
+	case "ModifyImageAttribute":
+		return c.modifyImage(form)
 	case "DeregisterImage":
 		return c.deregisterImage(form)
 	case toImage.operation:

@@ -21,6 +21,8 @@
 //	                             |                               | change DeleteOnTermination, and nothing else
 //	ec2 RegisterImage            | only name and description     | tags, devices, boot mode and architecture are kept
 //	ec2 DescribeImages           | unknown IDs are left out      | InvalidAMIID.NotFound
+//	ec2 ModifyImageAttribute     | knows no imdsSupport          | imdsSupport of an available image, and nothing
+//	                             |                               | else
 //	ec2 DescribeSnapshots        | complete at once              | pending with progress first
 //	ec2 DeleteSnapshot           | knows only its own snapshots  | refused while an image is made of it
 //	ec2 ImportImage, Describe-   | nothing of it                 | a task that goes through its steps, one for each

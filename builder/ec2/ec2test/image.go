@@ -409,6 +409,25 @@ func (i *image) show(item *tree) {
 	item.put(mapping)
 }
 
+// modifyImage makes an image one for IMDSv2, which cannot be undone.
+func (c *Cloud) modifyImage(form url.Values) answer {
+	img := c.images[form.Get("ImageId")]
+	switch {
+	case img == nil || c.hidden(img.id):
+		return bad("InvalidAMIID.NotFound", "The image id '[%s]' does not exist", form.Get("ImageId"))
+	case img.public:
+		return bad("AuthFailure", "Not authorized for image:%s", img.id)
+	case img.state != stateAvailable:
+		return bad("InvalidAMIID.Unavailable", "The image id '[%s]' is not available", img.id)
+	case !form.Has("ImdsSupport.Value"):
+		return bad("UnsupportedOperation", "the test's cloud modifies no attribute of an image but imdsSupport")
+	case form.Get("ImdsSupport.Value") != "v2.0":
+		return bad("InvalidParameterValue", "Invalid value '%s' for imdsSupport", form.Get("ImdsSupport.Value"))
+	}
+	img.attributes["imdsSupport"] = "v2.0"
+	return good(element("ModifyImageAttributeResponse", value("return", "true")))
+}
+
 func (c *Cloud) deregisterImage(form url.Values) answer {
 	img := c.images[form.Get("ImageId")]
 	switch {

@@ -144,7 +144,7 @@ func (s *stepper) publish() {
 		look = []Call{call("ec2.DescribeImages")}
 		work = slices.Concat(
 			[]Call{call("ec2.DescribeImportImageTasks")}, stage(),
-			[]Call{call("ec2.ImportImage"), polls("ec2.DescribeImportImageTasks"), call("ec2.CreateTags"), call("s3.DeleteObject")})
+			[]Call{call("ec2.ImportImage"), polls("ec2.DescribeImportImageTasks"), call("ec2.CreateTags"), call("ec2.ModifyImageAttribute"), call("s3.DeleteObject")})
 		wait = []Call{polls("ec2.DescribeImages")}
 	case recipe.ViaImportSnapshot:
 		look = []Call{call("ec2.DescribeImages")}

@@ -154,6 +154,7 @@ var known = map[string][]need{
 	"ec2.ImportSnapshot": {
 		{"ec2:ImportSnapshot", importTagged}, {"ec2:ImportSnapshot", importInto}, {"ec2:CreateTags", tagImports}, {"ec2:CreateTags", adoptImports},
 	},
+	"ec2.ModifyImageAttribute": {{"ec2:ModifyImageAttribute", changeOurs}},
 	"ec2.RegisterImage": {
 		{"ec2:RegisterImage", makeImages}, {"ec2:RegisterImage", changeOurs}, {"ec2:CreateTags", tagNew},
 	},

@@ -49,7 +49,8 @@ func Page(root string) (string, error) {
 // the rest: it needs more power, and most do without it.
 func splitImports(operations []string) (rest, imports []string) {
 	for _, op := range operations {
-		if strings.Contains(op, "Import") || strings.HasPrefix(op, "s3.") {
+		// An image that is registered needs no change afterwards.
+		if strings.Contains(op, "Import") || strings.HasPrefix(op, "s3.") || op == "ec2.ModifyImageAttribute" {
 			imports = append(imports, op)
 		} else {
 			rest = append(rest, op)

@@ -232,8 +232,8 @@ func TestOnlyImportsAdopt(t *testing.T) {
 			}
 		}
 	}
-	rest, imports := splitImports([]string{"ebs.StartSnapshot", "ec2.ImportImage", "ec2.RegisterImage", "s3.PutObject"})
-	if !slices.Equal(rest, []string{"ebs.StartSnapshot", "ec2.RegisterImage"}) || !slices.Equal(imports, []string{"ec2.ImportImage", "s3.PutObject"}) {
+	rest, imports := splitImports([]string{"ebs.StartSnapshot", "ec2.ImportImage", "ec2.ModifyImageAttribute", "ec2.RegisterImage", "s3.PutObject"})
+	if !slices.Equal(rest, []string{"ebs.StartSnapshot", "ec2.RegisterImage"}) || !slices.Equal(imports, []string{"ec2.ImportImage", "ec2.ModifyImageAttribute", "s3.PutObject"}) {
 		t.Errorf("%v, %v", rest, imports)
 	}
 }

@@ -30,6 +30,7 @@ type Imports interface {
 	DescribeImportSnapshotTasks(context.Context, *ec2.DescribeImportSnapshotTasksInput, ...func(*ec2.Options)) (*ec2.DescribeImportSnapshotTasksOutput, error)
 	ImportImage(context.Context, *ec2.ImportImageInput, ...func(*ec2.Options)) (*ec2.ImportImageOutput, error)
 	ImportSnapshot(context.Context, *ec2.ImportSnapshotInput, ...func(*ec2.Options)) (*ec2.ImportSnapshotOutput, error)
+	ModifyImageAttribute(context.Context, *ec2.ModifyImageAttributeInput, ...func(*ec2.Options)) (*ec2.ModifyImageAttributeOutput, error)
 }
 
 // Uploads writes large objects in parts; *transfermanager.Client has it.
@@ -67,6 +68,9 @@ type Import struct {
 	// AsItIs takes the disk for one that boots on EC2 already. Otherwise VM Import
 	// looks at the system on it and adds the drivers that it needs, which takes longer.
 	AsItIs bool
+	// TokensOnly has instances answer metadata requests of version 2 alone, as those of
+	// an image that is registered do.
+	TokensOnly bool
 	// Role is that of VM Import in the account; empty: vmimport.
 	Role string
 
@@ -156,7 +160,11 @@ func (c *conversion) convert(ctx context.Context) (AMI, error) {
 		return AMI{}, err
 	case image != nil:
 		r := &registering{Image: c.Image, images: c.api}
-		return r.known(ctx, *image, true)
+		ami, err := r.known(ctx, *image, true)
+		if err == nil && image.ImdsSupport != types.ImdsSupportValuesV20 { // who made it may have died before that
+			err = c.requireTokens(ctx, ami.ID)
+		}
+		return ami, err
 	case c.AsItIs:
 		return c.throughSnapshot(ctx)
 	}
@@ -307,10 +315,24 @@ func (c *conversion) throughImage(ctx context.Context) (AMI, error) {
 	}
 	r := &registering{Image: c.Image, images: c.api}
 	made, err := r.known(ctx, types.Image{ImageId: aws.String(ami)}, false)
+	if err != nil {
+		return AMI{}, err
+	}
 	if len(snapshots) > 0 {
 		made.Snapshot = snapshots[0]
 	}
-	return made, err
+	return made, c.requireTokens(ctx, ami)
+}
+
+// requireTokens does for an image what VM Import cannot be asked for.
+func (c *conversion) requireTokens(ctx context.Context, ami string) error {
+	if !c.TokensOnly || c.AsItIs {
+		return nil
+	}
+	_, err := c.api.ModifyImageAttribute(ctx, &ec2.ModifyImageAttributeInput{
+		ImageId: aws.String(ami), ImdsSupport: &types.AttributeValue{Value: aws.String(string(types.ImdsSupportValuesV20))},
+	})
+	return err
 }
 
 func snapshotsOf(t types.ImportImageTask) []string {

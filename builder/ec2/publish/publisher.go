@@ -125,7 +125,7 @@ func (p *Publisher) convert(ctx context.Context, spec builder.PublishSpec, image
 		image.Tags["Name"] = image.Name // VM Import gives images names of its own
 	}
 	i := Import{
-		Source: from, Image: image, Task: task, AsItIs: spec.Via == recipe.ViaImportSnapshot, Role: b.Role,
+		Source: from, Image: image, Task: task, AsItIs: spec.Via == recipe.ViaImportSnapshot, TokensOnly: true, Role: b.Role,
 		Stage: func(ctx context.Context) error {
 			log("the disk is put into the bucket " + b.Name)
 			return p.stage(ctx, spec.Image.Ref, from)
