@@ -78,15 +78,16 @@ func unwanted(i types.Instance) string {
 type adder func(kind, id string, tags []types.Tag, since *time.Time, why string)
 
 // unfinished adds images that were begun and not completed, and returns the
-// snapshots that images use.
+// snapshots that images use: also those that somebody has disabled, or has registered
+// beside ingot.
 func (d *Driver) unfinished(ctx context.Context, add adder) (used []string, err error) {
-	out, err := d.aws.Compute.DescribeImages(ctx, &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: d.ours()})
+	out, err := d.aws.Compute.DescribeImages(ctx, &ec2.DescribeImagesInput{Owners: []string{"self"}, IncludeDisabled: aws.Bool(true)})
 	if err != nil {
 		return nil, failed("", "the images of the account could not be listed", err)
 	}
 	for _, i := range out.Images {
 		used = append(used, snapshotsOf(i)...)
-		if tagOf(i.Tags, tagImage) == "" {
+		if tagOf(i.Tags, tagManaged) == "true" && tagOf(i.Tags, tagOwner) == d.cfg.Owner && tagOf(i.Tags, tagImage) == "" {
 			made, err := time.Parse(time.RFC3339, aws.ToString(i.CreationDate))
 			if err != nil {
 				return nil, fmt.Errorf("image %s: %w", aws.ToString(i.ImageId), err)

@@ -72,6 +72,13 @@ func TestOnlyLeftoversAreReaped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// So is a snapshot of which somebody has made an image of their own.
+	_, err = d.aws.Compute.CreateImage(t.Context(), &ec2.CreateImageInput{
+		InstanceId: aws.String(from), Name: aws.String("somebody's"), TagSpecifications: []types.TagSpecification{specification(types.ResourceTypeSnapshot, tags)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	found, err := d.Leftovers(t.Context(), live)
 	if err != nil {
 		t.Fatal(err)
