@@ -104,7 +104,7 @@ func (p *Publisher) make(ctx context.Context, spec builder.PublishSpec, image Im
 	if err != nil {
 		return AMI{}, err
 	}
-	image.Snapshot, image.SizeGiB = snapshot.ID, snapshot.SizeGiB
+	image.Snapshot, image.SizeGiB, image.Adopt = snapshot.ID, snapshot.SizeGiB, snapshot.Reused
 	return Register(ctx, p.Images, image)
 }
 

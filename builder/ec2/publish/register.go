@@ -40,6 +40,7 @@ type Image struct {
 	Name         string // of the image; no other image of the account and region has it
 	Description  string
 	Snapshot     string // of the root volume
+	Adopt        bool   // the snapshot, which may have the tags of an earlier build
 	SizeGiB      int64  // of the root volume; 0: as the snapshot
 	Architecture string // x86_64 when empty, or arm64
 	Tags         map[string]string
@@ -107,6 +108,11 @@ func (r *registering) register(ctx context.Context) (AMI, error) {
 	}
 	if found != nil {
 		return r.known(ctx, *found, true)
+	}
+	if r.Adopt {
+		if err := adopt(ctx, r.images, r.Snapshot, r.Tags); err != nil {
+			return AMI{}, err
+		}
 	}
 	if err := r.snapshotComplete(ctx); err != nil {
 		return AMI{}, err

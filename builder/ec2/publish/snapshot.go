@@ -16,13 +16,13 @@ func (u *uploader) state(ctx context.Context, id string) (types.SnapshotState, e
 	return s.State, nil
 }
 
-// adopt puts the tags of this call on a snapshot that an earlier one has begun: by them
-// a reaper tells whose it is. One that has gone is somebody else's to notice.
-func (u *uploader) adopt(ctx context.Context, id string) error {
-	if len(u.Tags) == 0 {
+// adopt puts tags on a snapshot that an earlier build has begun: by them a reaper tells
+// whose it is. One that has gone is somebody else's to notice.
+func adopt(ctx context.Context, snapshots Snapshots, id string, tags map[string]string) error {
+	if len(tags) == 0 {
 		return nil
 	}
-	_, err := u.Snapshots.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{id}, Tags: tagList(u.Tags)})
+	_, err := snapshots.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{id}, Tags: tagList(tags)})
 	if codeOf(err) == "InvalidSnapshot.NotFound" {
 		return nil
 	}

@@ -128,7 +128,7 @@ func (u *uploader) upload(ctx context.Context) (Snapshot, error) {
 			return Snapshot{}, err
 		}
 		if state == ec2types.SnapshotStateCompleted || state == ec2types.SnapshotStatePending {
-			return Snapshot{ID: done.Snapshot, SizeGiB: done.SizeGiB, Blocks: len(done.Blocks), Reused: true}, u.adopt(ctx, done.Snapshot)
+			return Snapshot{ID: done.Snapshot, SizeGiB: done.SizeGiB, Blocks: len(done.Blocks), Reused: true}, nil
 		}
 		u.attempt = done.Attempt + 1
 	}
@@ -171,7 +171,7 @@ func (u *uploader) once(ctx context.Context) (_ Snapshot, err error) {
 		return Snapshot{}, err
 	}
 	if goesOn {
-		if err := u.adopt(ctx, j.snapshot); err != nil {
+		if err := adopt(ctx, u.Snapshots, j.snapshot, u.Tags); err != nil {
 			return Snapshot{}, err
 		}
 	}
