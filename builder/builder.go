@@ -166,6 +166,19 @@ type Publisher interface {
 	Keeper // of what Boot starts
 }
 
+// Preparer is a Publisher that can do some of its work while an image is made.
+type Preparer interface {
+	// Prepare gets to know the parent of an image that will be published, until ctx ends.
+	// It only saves time: what goes wrong does so again in Publish, which tells of it.
+	Prepare(ctx context.Context, spec PrepareSpec)
+}
+
+// PrepareSpec says what is being made.
+type PrepareSpec struct {
+	Base Base
+	Via  recipe.Via
+}
+
 // Tagger is a Driver or a Publisher whose images have tags.
 type Tagger interface {
 	// Tag gives an image tags, besides those that it has, and reports whether that

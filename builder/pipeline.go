@@ -196,6 +196,7 @@ func (p *pipeline) image(ctx context.Context) error {
 
 // build runs the components on an instance and makes the image.
 func (p *pipeline) build(ctx context.Context) (err error) {
+	defer p.prepare(ctx)()
 	var inst Instance
 	err = p.tell.stage(StageLaunch, "", func() (EventKind, string, error) {
 		inst, err = p.driver.Launch(ctx, LaunchSpec{

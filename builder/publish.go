@@ -3,6 +3,7 @@ package builder
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -16,6 +17,22 @@ func (p *pipeline) publishable() error {
 		Fault: Author, Stage: StagePublish,
 		Reason: fmt.Sprintf("the recipe has its image published to %s, for which nothing is configured here", to.Driver),
 		Hint:   "take publish out of the recipe, or have the operator configure " + to.Driver,
+	}
+}
+
+// prepare has the publisher get to know the parent while the image is made. What it
+// returns ends that: the publisher keeps what it has, and finds out the rest by itself.
+func (p *pipeline) prepare(ctx context.Context) (end func()) {
+	preparer, can := p.req.Publisher.(Preparer)
+	if p.req.Recipe.Publish == nil || !can {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var work sync.WaitGroup
+	work.Go(func() { preparer.Prepare(ctx, PrepareSpec{Base: p.result.Base, Via: p.req.Recipe.Publish.Via}) })
+	return func() {
+		cancel()
+		work.Wait()
 	}
 }
 

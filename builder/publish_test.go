@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/seed-6db18919/ingot/builder"
@@ -74,6 +75,58 @@ func TestThePublishedImageIsTested(t *testing.T) {
 	}
 	if len(there.asked) != 2 || there.asked[0].Recipe != "web" || there.asked[0].Build != "1" {
 		t.Errorf("it was asked for %+v", there.asked)
+	}
+}
+
+// early is a cloud that gets to know parents until it is told to stop.
+type early struct {
+	cloud
+	begun   chan builder.PrepareSpec
+	running atomic.Bool
+}
+
+func (e *early) Prepare(ctx context.Context, spec builder.PrepareSpec) {
+	e.running.Store(true)
+	e.begun <- spec
+	<-ctx.Done()
+	e.running.Store(false)
+}
+
+func (e *early) Publish(ctx context.Context, spec builder.PublishSpec, log func(string)) (builder.Image, error) {
+	if e.running.Load() {
+		return builder.Image{}, errors.New("it is still being prepared")
+	}
+	return e.cloud.Publish(ctx, spec, log)
+}
+
+// TestPublishingIsPreparedWhileTheImageIsMade, and only then.
+func TestPublishingIsPreparedWhileTheImageIsMade(t *testing.T) {
+	driver := buildertest.New()
+	there := &early{cloud: cloud{Driver: driver}, begun: make(chan builder.PrepareSpec, 3)}
+	b := builder.New(bootless{driver}, remembered{})
+	build := func(id string, r *recipe.Recipe) (builder.Result, error) {
+		return b.Build(t.Context(), builder.Request{Build: id, Recipe: r, Publisher: there}, func(builder.Event) {})
+	}
+	r := published(t)
+	r.Publish.Via = recipe.ViaImportImage
+	res, err := build("1", r)
+	if err != nil || res.Published == nil {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	if got, want := <-there.begun, (builder.PrepareSpec{Base: res.Base, Via: recipe.ViaImportImage}); got != want {
+		t.Errorf("prepared for %+v, want %+v", got, want)
+	}
+	if res, err := build("2", r); err != nil || !res.ImageReused {
+		t.Errorf("again: %+v, %v", res, err)
+	}
+	driver.Fail["site build"] = component.Failure{Phase: "build", Step: "Install"}
+	other := published(t)
+	other.Components = other.Components[1:]
+	if res, err := build("3", other); err == nil {
+		t.Errorf("a component that fails: %+v", res)
+	}
+	if len(there.begun) != 1 || there.running.Load() {
+		t.Errorf("prepared %d times more, want once, for the build that failed; running: %v", len(there.begun), there.running.Load())
 	}
 }
 

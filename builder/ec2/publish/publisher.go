@@ -95,6 +95,21 @@ func (p *Publisher) Publish(ctx context.Context, spec builder.PublishSpec, log f
 	return img, nil
 }
 
+// Prepare is builder.Preparer's: it reads the parent's disk, of whose blocks most are
+// the image's too, for their checksums.
+func (p *Publisher) Prepare(ctx context.Context, spec builder.PrepareSpec) {
+	if spec.Via.Imports() {
+		return
+	}
+	blocks, err := chain.Open(ctx, spec.Base.Ref)
+	if err != nil {
+		return
+	}
+	// Publish reads again what could not be read, and tells of it.
+	_ = newSums(p.Dir).learn(ctx, blocks)
+	_ = blocks.Close()
+}
+
 // make makes the AMI in the way that the recipe asks for.
 func (p *Publisher) make(ctx context.Context, spec builder.PublishSpec, image Image, log func(string)) (AMI, error) {
 	if spec.Via.Imports() {

@@ -36,6 +36,8 @@ var _ builder.Publisher = struct {
 	*driver.Driver
 }{}
 
+var _ builder.Preparer = (*publish.Publisher)(nil)
+
 // account is EC2 with the snapshots of a service.
 type account struct {
 	ec2Fake

@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -122,6 +123,37 @@ func (o *origin) save(path string, now time.Time) error {
 	}
 	o.grown = false
 	return os.Rename(temp, path)
+}
+
+// block returns the checksum of a disk's block. Where none is remembered, the block is
+// in data afterwards.
+func (s *sums) block(disk Disk, index int32, data []byte) (is sum, read bool, err error) {
+	origin := originOf(disk, index)
+	if is, known := s.get(origin, index); known {
+		return is, false, nil
+	}
+	if err := readBlock(disk, index, data); err != nil {
+		return sum{}, false, err
+	}
+	is = checksum(data)
+	s.add(origin, index, is)
+	return is, true, nil
+}
+
+// learn computes the checksums of a disk that are not remembered, on one processor: a
+// build goes on beside it. It keeps those that it has when ctx ends.
+func (s *sums) learn(ctx context.Context, disk Disk) error {
+	data := make([]byte, BlockSize)
+	var err error
+	for _, index := range candidates(disk, nil) {
+		if ctx.Err() != nil {
+			break
+		}
+		if _, _, err = s.block(disk, index, data); err != nil {
+			break
+		}
+	}
+	return errors.Join(err, s.save())
 }
 
 // forget drops what is known of an origin, because it turned out to be wrong.

@@ -1,6 +1,7 @@
 package publish_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/ec2/publish"
 	"github.com/seed-6db18919/ingot/builder/ec2/publish/chain"
+	"github.com/seed-6db18919/ingot/builder/recipe"
 )
 
 // watched is a disk that tells which blocks were read.
@@ -110,6 +112,44 @@ func TestADiskThatIsNotWhatItWasIsNotPublished(t *testing.T) {
 		t.Fatalf("after that, the checksums are not computed anew: %v", err)
 	}
 	w.same(t, s.ID, path)
+}
+
+// TestAParentIsReadBeforehand: what an image has of its parent is hashed while that is
+// made. That it is not hashed again shows in what becomes of a checksum that is wrong.
+func TestAParentIsReadBeforehand(t *testing.T) {
+	w := newWorld(t, nil)
+	base := someDisk(t)
+	p := &publish.Publisher{Dir: filepath.Join(t.TempDir(), "not there yet")}
+	known := func() []string {
+		all, err := filepath.Glob(filepath.Join(p.Dir, "sums", "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	over, end := context.WithCancel(t.Context())
+	end()
+	p.Prepare(over, builder.PrepareSpec{Base: builder.Base{Ref: base}})
+	p.Prepare(t.Context(), builder.PrepareSpec{Base: builder.Base{Ref: base}, Via: recipe.ViaImportImage})
+	p.Prepare(t.Context(), builder.PrepareSpec{Base: builder.Base{Ref: base + " is not there"}})
+	if all := known(); len(all) != 0 {
+		t.Fatalf("there are %v, want no checksums", all)
+	}
+	p.Prepare(t.Context(), builder.PrepareSpec{Base: builder.Base{Ref: base}})
+	next := disk(t, "20504k", base, "write -P 77 1028k 4k")
+	o := publish.Options{Key: "next", Dir: p.Dir}
+	if _, s, err := w.uploadWatched(t, next, o); err != nil || s.Parent != "" {
+		t.Fatalf("%+v, %v", s, err)
+	} else {
+		w.same(t, s.ID, next)
+	}
+	p.Dir = filepath.Join(t.TempDir(), "another")
+	p.Prepare(t.Context(), builder.PrepareSpec{Base: builder.Base{Ref: base}})
+	spoil(t, p.Dir, "AAAA")
+	o.Dir = p.Dir
+	if _, _, err := w.uploadWatched(t, next, o); err == nil || !strings.Contains(err.Error(), "not what it was") {
+		t.Errorf("%v: the checksums of the parent were not asked for", err)
+	}
 }
 
 func TestChecksumsThatNobodyAsksForAreForgotten(t *testing.T) {

@@ -440,39 +440,39 @@ var (
 
 // block looks at one block of the disk and writes it where it has to be.
 func (w *writing) block(ctx context.Context, index int32, data []byte) error {
-	start := int64(index) * BlockSize
-	origin := w.disk.Origin(start, start+BlockSize)
-	have, known := w.sums.get(origin, index)
-	if !known {
-		if err := w.read(index, data); err != nil {
-			return err
-		}
-		have = checksum(data)
-		w.sums.add(origin, index, have)
+	have, read, err := w.sums.block(w.disk, index, data)
+	if err != nil {
+		return err
 	}
 	before, inParent := w.parent[index]
 	if !inParent {
 		before = zeroSum
 	}
 	differs := have != before
-	if differs && known {
-		if err := w.read(index, data); err != nil {
+	if differs && !read {
+		if err := readBlock(w.disk, index, data); err != nil {
 			return err
 		}
 	}
 	if differs {
 		if err := w.send(ctx, index, data, have); err != nil {
-			return w.doubt(err, known, origin, data, have)
+			return w.doubt(err, index, data, have)
 		}
 	}
 	w.done(index, have, differs)
 	return nil
 }
 
-// read fills up with zeros what lies behind the end of the disk, whose size need not
-// be a multiple of the block's.
-func (w *writing) read(index int32, data []byte) error {
-	n, err := w.disk.ReadAt(data, int64(index)*BlockSize)
+// originOf names where the disk has a block from.
+func originOf(disk Disk, index int32) string {
+	start := int64(index) * BlockSize
+	return disk.Origin(start, start+BlockSize)
+}
+
+// readBlock fills up with zeros what lies behind the end of the disk, whose size need
+// not be a multiple of the block's.
+func readBlock(disk Disk, index int32, data []byte) error {
+	n, err := disk.ReadAt(data, int64(index)*BlockSize)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
@@ -487,17 +487,17 @@ func checksum(data []byte) sum {
 	return sha256.Sum256(data)
 }
 
-// doubt says why a block was not taken whose checksum was remembered, if that is
-// because it is not what it was. No part of the disk is to be trusted then.
-func (w *writing) doubt(refusal error, known bool, origin string, data []byte, have sum) error {
-	if !known || checksum(data) == have {
+// doubt says why a block was not taken, if that is because it is not what it was when
+// its checksum was computed. No part of the disk is to be trusted then.
+func (w *writing) doubt(refusal error, index int32, data []byte, have sum) error {
+	if checksum(data) == have {
 		return refusal
 	}
 	return errors.Join(&builder.Error{
 		Reason: "the disk is not what it was when it was read before, although nobody has written to its files",
 		Hint:   "check the storage under the daemon's data folder, then build the image and its parent anew",
 		Err:    refusal,
-	}, w.sums.forget(origin))
+	}, w.sums.forget(originOf(w.disk, index)))
 }
 
 func (w *writing) done(index int32, have sum, sent bool) {
