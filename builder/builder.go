@@ -80,6 +80,8 @@ type LaunchSpec struct {
 	WorkingDir string
 	// AWS asks for an agent that reaches AWS, if the driver has one: documents need it.
 	AWS bool
+	// Infrastructure is the one that the recipe names, for the driver ec2.
+	Infrastructure string
 	// BlockDevices are those of the instance and of the image, for the driver ec2.
 	BlockDevices []recipe.BlockDevice
 	// UserData is what the instance does at its first boot, for the driver ec2.
@@ -127,6 +129,8 @@ type BootSpec struct {
 	Build string
 	Image Image
 	Disks []int // sizes in GiB of further, empty disks, for tests that want some
+
+	Infrastructure string // that the recipe names, for the driver ec2
 
 	// Prepare runs jobs over the instance's own disk before it boots, with the
 	// network that components have; nil: there are none. An error of it is returned

@@ -209,8 +209,9 @@ func (p *pipeline) build(ctx context.Context) (err error) {
 			AWS:        NeedAWS(p.req.Recipe.BuildUses()),
 			Tags:       p.req.Recipe.ImageTags(p.now()),
 
-			BlockDevices: p.req.Recipe.BlockDevices,
-			UserData:     p.req.Recipe.UserData,
+			Infrastructure: p.req.Recipe.Infrastructure.Name,
+			BlockDevices:   p.req.Recipe.BlockDevices,
+			UserData:       p.req.Recipe.UserData,
 		})
 		if err != nil {
 			return Failed, "", inStage(err, StageLaunch, "", "the build instance did not start")
@@ -403,7 +404,8 @@ func (p *pipeline) boot(ctx context.Context) (guest Guest, err error) {
 		on, image := p.tested()
 		guest, err = on.Boot(ctx, BootSpec{
 			Build: p.req.Build, Image: image, Disks: p.req.Recipe.Infrastructure.TestDisks,
-			Prepare: p.prepares(), Isolation: p.isolation(),
+			Infrastructure: p.req.Recipe.Infrastructure.Name,
+			Prepare:        p.prepares(), Isolation: p.isolation(),
 		})
 		if err != nil {
 			return Failed, "", inStage(err, StageBoot, "", "the test instance did not start")

@@ -130,6 +130,31 @@ func TestPublishingIsPreparedWhileTheImageIsMade(t *testing.T) {
 	}
 }
 
+// told is a driver that remembers on what its instances were to run.
+type told struct {
+	*buildertest.Driver
+	launched, booted string
+}
+
+func (d *told) Launch(ctx context.Context, spec builder.LaunchSpec) (builder.Instance, error) {
+	d.launched = spec.Infrastructure
+	return d.Driver.Launch(ctx, spec)
+}
+
+func (d *told) Boot(ctx context.Context, spec builder.BootSpec) (builder.Guest, error) {
+	d.booted = spec.Infrastructure
+	return d.Driver.Boot(ctx, spec)
+}
+
+func TestInfrastructureIsForBuildAndTests(t *testing.T) {
+	d := &told{Driver: buildertest.New()}
+	r := sample(t)
+	r.Infrastructure.Name = "gpu"
+	if res, err := builder.New(d, remembered{}).Build(t.Context(), builder.Request{Build: "1", Recipe: r}, func(builder.Event) {}); err != nil || !res.Passed() || d.launched != "gpu" || d.booted != "gpu" {
+		t.Errorf("built on %q and tested on %q: %+v, %v", d.launched, d.booted, res, err)
+	}
+}
+
 func TestPublishingThatGoesWrong(t *testing.T) {
 	for name, c := range map[string]struct {
 		publisher builder.Publisher

@@ -25,9 +25,7 @@ func (r *reading) aws(f *awsFile) AWS {
 	r.named("aws.bucket", bucketName, "expected the name of an S3 bucket", f.Bucket)
 	r.named("aws.prefix", prefixName, "expected folders of letters, digits, dots and hyphens, with a slash at the end", f.Prefix)
 	r.named("aws.owner", awsOwnerName, "expected small letters, digits and hyphens", f.Owner)
-	r.named("aws.instanceTypes", instanceTypeName, "expected a type such as m6i.large", f.InstanceTypes...)
-	r.named("aws.subnets", subnetName, "expected an id such as subnet-0a1b2c3d", f.Subnets...)
-	r.named("aws.securityGroups", securityGroupName, "expected an id such as sg-0a1b2c3d", f.SecurityGroups...)
+	r.places("aws", f.InstanceTypes, f.Subnets, f.SecurityGroups)
 	r.named("aws.importRole", roleName, "expected the name of a role, not its ARN", f.ImportRole)
 	if f.Region.Node == nil {
 		for _, useless := range []text{f.Bucket, f.InstanceProfile} {
@@ -44,9 +42,12 @@ func (r *reading) aws(f *awsFile) AWS {
 		r.bad(f.Region.Node, "an instance without a profile does not reach Systems Manager", "aws.instanceProfile is missing")
 	}
 	a := AWS{
-		Region: f.Region.Value, Bucket: f.Bucket.Value, Prefix: "ingot/", Owner: "ingot", InstanceProfile: f.InstanceProfile.Value,
-		InstanceTypes: values(f.InstanceTypes), Subnets: values(f.Subnets), SecurityGroups: values(f.SecurityGroups),
-		KeyPair: f.KeyPair.Value, ImportRole: f.ImportRole.Value, Spot: f.Spot.Value, Tags: f.Tags,
+		Region: f.Region.Value, Bucket: f.Bucket.Value, Prefix: "ingot/", Owner: "ingot", ImportRole: f.ImportRole.Value, Tags: f.Tags,
+		Infrastructure: Infrastructure{
+			InstanceProfile: f.InstanceProfile.Value,
+			InstanceTypes:   values(f.InstanceTypes), Subnets: values(f.Subnets), SecurityGroups: values(f.SecurityGroups),
+			KeyPair: f.KeyPair.Value, Spot: f.Spot.Value,
+		},
 	}
 	if f.Prefix.Node != nil {
 		a.Prefix = f.Prefix.Value
@@ -57,7 +58,47 @@ func (r *reading) aws(f *awsFile) AWS {
 	if len(a.InstanceTypes) == 0 {
 		a.InstanceTypes = []string{"t3.medium"}
 	}
+	a.Infrastructures = r.infrastructures(f.Infrastructures, a.Infrastructure)
 	return a
+}
+
+// infrastructures reads those that recipes may choose. What one leaves out it has from
+// the usual one.
+func (r *reading) infrastructures(files []infrastructureFile, usual Infrastructure) map[string]Infrastructure {
+	all := map[string]Infrastructure{}
+	for _, f := range files {
+		r.places("aws.infrastructures", f.InstanceTypes, f.Subnets, f.SecurityGroups)
+		if f.Name.Node == nil {
+			continue // decoding has said so
+		}
+		r.named("aws.infrastructures.name", legalName, "expected a name of letters, digits and ._-", f.Name)
+		if _, taken := all[f.Name.Value]; taken {
+			r.bad(f.Name.Node, "expected names that differ", "aws.infrastructures: the name %q is given twice", f.Name.Value)
+		}
+		i := usual
+		for from, to := range map[*text]*string{&f.InstanceProfile: &i.InstanceProfile, &f.KeyPair: &i.KeyPair} {
+			if from.Node != nil {
+				*to = from.Value
+			}
+		}
+		for from, to := range map[*[]text]*[]string{&f.InstanceTypes: &i.InstanceTypes, &f.Subnets: &i.Subnets, &f.SecurityGroups: &i.SecurityGroups} {
+			if len(*from) > 0 {
+				*to = values(*from)
+			}
+		}
+		if f.Spot.Node != nil {
+			i.Spot = f.Spot.Value
+		}
+		all[f.Name.Value] = i
+	}
+	return all
+}
+
+// places checks where instances may run.
+func (r *reading) places(key string, instanceTypes, subnets, securityGroups []text) {
+	r.named(key+".instanceTypes", instanceTypeName, "expected a type such as m6i.large", instanceTypes...)
+	r.named(key+".subnets", subnetName, "expected an id such as subnet-0a1b2c3d", subnets...)
+	r.named(key+".securityGroups", securityGroupName, "expected an id such as sg-0a1b2c3d", securityGroups...)
 }
 
 // named checks the names that a key has.

@@ -83,18 +83,25 @@ type Local struct {
 // AWS is the driver ec2. Credentials come from where the SDK finds them: environment,
 // shared files, the role of the machine or task.
 type AWS struct {
-	Region          string // empty: there is no such driver
-	Bucket          string
-	Prefix          string // of the keys in the bucket; default ingot/
-	Owner           string // tells this daemon's things from those of others; default ingot
+	Region     string // empty: there is no such driver
+	Bucket     string
+	Prefix     string // of the keys in the bucket; default ingot/
+	Owner      string // tells this daemon's things from those of others; default ingot
+	ImportRole string // of VM Import; default vmimport
+	Tags       map[string]string
+
+	Infrastructure                            // for recipes that name none
+	Infrastructures map[string]Infrastructure // which recipes may name
+}
+
+// Infrastructure is what instances of EC2 run on.
+type Infrastructure struct {
 	InstanceProfile string
 	InstanceTypes   []string // in order; default t3.medium
 	Subnets         []string // in order; default: the default network
 	SecurityGroups  []string
 	KeyPair         string
-	ImportRole      string // of VM Import; default vmimport
 	Spot            bool
-	Tags            map[string]string
 }
 
 // Repository is a Git repository that is watched.

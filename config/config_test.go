@@ -90,9 +90,16 @@ func TestFullExample(t *testing.T) {
 		Builds: Builds{Workers: 2, Timeout: 2 * time.Hour, KeepFor: 8 * time.Hour, KeepMost: 3},
 		Local:  Local{Mirror: "http://mirror.example.org/debian", ParentDirs: []string{"/srv/images"}, MemoryMiB: 2048, CPUs: 4, Accelerator: "auto"},
 		AWS: AWS{
-			Region: "eu-central-1", Bucket: "acme-ingot", Prefix: "ingot/", Owner: "ingot", InstanceProfile: "ingot-instance", ImportRole: "vmimport",
-			InstanceTypes: []string{"m6i.large", "m5.large"}, Subnets: []string{"subnet-0a1b2c3d", "subnet-4e5f6a7b"},
-			SecurityGroups: []string{"sg-0a1b2c3d"}, Tags: map[string]string{"team": "platform"},
+			Region: "eu-central-1", Bucket: "acme-ingot", Prefix: "ingot/", Owner: "ingot", ImportRole: "vmimport",
+			Tags: map[string]string{"team": "platform"},
+			Infrastructure: Infrastructure{
+				InstanceProfile: "ingot-instance", InstanceTypes: []string{"m6i.large", "m5.large"},
+				Subnets: []string{"subnet-0a1b2c3d", "subnet-4e5f6a7b"}, SecurityGroups: []string{"sg-0a1b2c3d"},
+			},
+			Infrastructures: map[string]Infrastructure{"gpu": {
+				InstanceProfile: "ingot-instance", InstanceTypes: []string{"g5.xlarge"},
+				Subnets: []string{"subnet-0a1b2c3d", "subnet-4e5f6a7b"}, SecurityGroups: []string{"sg-0a1b2c3d"}, Spot: true,
+			}},
 		},
 		Repositories: []Repository{{
 			Name: "golden-images", URL: "https://github.example.org/acme/golden-images.git", GitHub: "acme/golden-images",

@@ -69,6 +69,18 @@ type awsFile struct {
 	ImportRole      text              `yaml:"importRole"`
 	Spot            yamldoc.At[bool]  `yaml:"spot"`
 	Tags            map[string]string `yaml:"tags"`
+
+	Infrastructures []infrastructureFile `yaml:"infrastructures"`
+}
+
+type infrastructureFile struct {
+	Name            text             `yaml:"name,required" example:"large"`
+	InstanceProfile text             `yaml:"instanceProfile"`
+	InstanceTypes   []text           `yaml:"instanceTypes"`
+	Subnets         []text           `yaml:"subnets"`
+	SecurityGroups  []text           `yaml:"securityGroups"`
+	KeyPair         text             `yaml:"keyPair"`
+	Spot            yamldoc.At[bool] `yaml:"spot"`
 }
 
 type repositoryFile struct {

@@ -57,6 +57,15 @@ func Format() yamldoc.Format {
 			"aws.spot":            {Doc: "Ask for spare capacity first."},
 			"aws.tags":            {Doc: "On everything that is made."},
 
+			"aws.infrastructures":                 {Doc: "What recipes may choose by name; what one leaves out is as for all."},
+			"aws.infrastructures.name":            {Doc: "infrastructure.name of recipes.", Pattern: legalName.String()},
+			"aws.infrastructures.instanceProfile": {Doc: "Its role is one that the daemon may pass."},
+			"aws.infrastructures.instanceTypes":   {Doc: "In order.", Pattern: instanceTypeName.String(), Word: true},
+			"aws.infrastructures.subnets":         {Doc: "In order, as types.", Pattern: subnetName.String(), Word: true},
+			"aws.infrastructures.securityGroups":  {Doc: "Of the network of the subnets.", Pattern: securityGroupName.String(), Word: true},
+			"aws.infrastructures.keyPair":         {Doc: "For people who want to log in."},
+			"aws.infrastructures.spot":            {Doc: "Ask for spare capacity first."},
+
 			"repositories":                      {Doc: "Git repositories that are watched."},
 			"repositories.name":                 {Doc: "In the dashboard and in logs; by default the last part of the url.", Pattern: legalName.String()},
 			"repositories.url":                  {Doc: "https, ssh, user@host:path, or an absolute path.", Word: true},

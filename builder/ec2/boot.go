@@ -21,7 +21,7 @@ var (
 // Boot implements builder.Driver. An instance that was not reached is of no further
 // use: a new try gets a new one.
 func (d *Driver) Boot(ctx context.Context, spec builder.BootSpec) (builder.Guest, error) {
-	m, err := d.bring(ctx, start{ami: spec.Image.Ref, build: spec.Build, role: roleTest, disks: spec.Disks, agent: d.cfg.Agent})
+	m, err := d.bring(ctx, start{ami: spec.Image.Ref, build: spec.Build, role: roleTest, on: spec.Infrastructure, disks: spec.Disks, agent: d.cfg.Agent})
 	if err != nil {
 		return nil, failed(builder.StageBoot, "the test instance did not start", err)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/sirupsen/logrus"
 
+	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/ec2/catalogue"
 	"github.com/seed-6db18919/ingot/builder/ec2/publish"
 )
@@ -102,14 +103,11 @@ type Config struct {
 	Bucket string
 	Prefix string // of the keys in the bucket; empty, or ending in a slash
 
-	InstanceProfile string   // its role needs what the Systems Manager agent needs, no more
-	InstanceTypes   []string // in order; the next is asked for when capacity is short
-	Subnets         []string // in order, like types; empty: the default one
-	SecurityGroups  []string
-	KeyPair         string // usually empty: nothing needs it
-	Spot            bool   // ask for spare capacity first
-	Tags            map[string]string
-	ImportRole      string // of VM Import, which reads disks in S3; empty: vmimport
+	Infrastructure                            // of recipes that name none
+	Infrastructures map[string]Infrastructure // of those that do
+
+	Tags       map[string]string
+	ImportRole string // of VM Import, which reads disks in S3; empty: vmimport
 
 	Agent        string // file: the agent for linux/amd64
 	AWSAgent     string // the one that reaches AWS
@@ -118,6 +116,47 @@ type Config struct {
 	Log logrus.FieldLogger
 
 	pace pace // for tests
+}
+
+// Infrastructure is what instances run on.
+type Infrastructure struct {
+	InstanceProfile string   // its role needs what the Systems Manager agent needs, no more
+	InstanceTypes   []string // in order; the next is asked for when capacity is short
+	Subnets         []string // in order, like types; empty: the default one
+	SecurityGroups  []string
+	KeyPair         string // usually empty: nothing needs it
+	Spot            bool   // ask for spare capacity first
+}
+
+// infrastructure is the one of that name. Whoever takes one away that recipes name has
+// their builds fail, and says so to their authors by validating them.
+func (c *Config) infrastructure(name string) (Infrastructure, error) {
+	if name == "" {
+		return c.Infrastructure, nil
+	}
+	i, ok := c.Infrastructures[name]
+	if !ok {
+		return i, &builder.Error{Fault: builder.Author, Stage: builder.StageLaunch,
+			Reason: fmt.Sprintf("there is no infrastructure %q here", name),
+			Hint:   "take infrastructure.name out of the recipe, or have the operator configure it in aws.infrastructures"}
+	}
+	return i, nil
+}
+
+// check says what is wrong with it.
+func (i Infrastructure) check() (wrong []error) {
+	if i.InstanceProfile == "" {
+		wrong = append(wrong, errors.New("instanceProfile is missing: without it no instance reaches Systems Manager"))
+	}
+	if len(i.InstanceTypes) == 0 {
+		wrong = append(wrong, errors.New("instanceTypes is empty"))
+	}
+	for _, kind := range i.InstanceTypes {
+		if catalogue.ArchitectureOf(kind) != catalogue.X8664 {
+			wrong = append(wrong, fmt.Errorf("instanceTypes: %s has an ARM processor, for which there is no agent", kind))
+		}
+	}
+	return wrong
 }
 
 // pace is how long the driver waits for what. The zero value is for use.
@@ -159,11 +198,12 @@ func (c *Config) check() error {
 	say(!validOwner.MatchString(c.Owner), "owner %q: expected small letters, digits and hyphens", c.Owner)
 	say(!validBucket.MatchString(c.Bucket), "bucket %q is no name of an S3 bucket", c.Bucket)
 	say(!validPrefix.MatchString(c.Prefix), "prefix %q: expected letters, digits, dots, hyphens, and a slash at its end", c.Prefix)
-	say(c.InstanceProfile == "", "instanceProfile is missing: without it no instance reaches Systems Manager")
-	say(len(c.InstanceTypes) == 0, "instanceTypes is empty")
 	say(c.Agent == "", "the agent's program is missing")
-	for _, kind := range c.InstanceTypes {
-		say(catalogue.ArchitectureOf(kind) != catalogue.X8664, "instanceTypes: %s has an ARM processor, for which there is no agent", kind)
+	wrong = append(wrong, c.Infrastructure.check()...)
+	for name, i := range c.Infrastructures {
+		for _, err := range i.check() {
+			wrong = append(wrong, fmt.Errorf("infrastructure %s: %w", name, err))
+		}
 	}
 	say(len(c.Tags) > maxTags, "tags: %d are more than %d", len(c.Tags), maxTags)
 	for key := range c.Tags {

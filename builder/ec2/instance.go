@@ -39,7 +39,7 @@ var (
 // Launch implements builder.Driver. A build that an earlier process began goes on
 // with the instance that it has.
 func (d *Driver) Launch(ctx context.Context, spec builder.LaunchSpec) (builder.Instance, error) {
-	m, err := d.bring(ctx, start{ami: spec.Base.Ref, build: spec.Build, role: roleBuild, diskGiB: spec.DiskGiB, devices: spec.BlockDevices, boot: spec.UserData, agent: d.agent(spec.AWS)})
+	m, err := d.bring(ctx, start{ami: spec.Base.Ref, build: spec.Build, role: roleBuild, on: spec.Infrastructure, diskGiB: spec.DiskGiB, devices: spec.BlockDevices, boot: spec.UserData, agent: d.agent(spec.AWS)})
 	if err != nil {
 		return nil, failed(builder.StageLaunch, "the build instance did not start", err)
 	}

@@ -23,6 +23,7 @@ import (
 type start struct {
 	ami     string
 	build   string
+	on      string // name of the infrastructure
 	role    role
 	diskGiB int
 	disks   []int // sizes in GiB of further, empty volumes
@@ -111,8 +112,8 @@ func cleaned(tags []types.Tag) (int, error) {
 // one-time ones, which end with their instance: one that lasts would launch another
 // whenever somebody terminates it. What shuts down from inside is terminated then, as
 // Sysprep does at its end.
-func (d *Driver) markets(s start, image types.Image) []bool {
-	if !d.cfg.Spot || s.role == roleBuild && catalogue.IsWindows(image.Platform) {
+func markets(on Infrastructure, s start, image types.Image) []bool {
+	if !on.Spot || s.role == roleBuild && catalogue.IsWindows(image.Platform) {
 		return []bool{false}
 	}
 	return []bool{true, false}
@@ -120,15 +121,19 @@ func (d *Driver) markets(s start, image types.Image) []bool {
 
 // run asks for an instance, with one type and subnet after the other.
 func (d *Driver) run(ctx context.Context, s start, image types.Image, had []types.Instance) (*types.Instance, error) {
-	subnets := d.cfg.Subnets
+	on, err := d.cfg.infrastructure(s.on)
+	if err != nil {
+		return nil, err
+	}
+	subnets := on.Subnets
 	if len(subnets) == 0 {
 		subnets = []string{""}
 	}
 	var short []error
-	for _, spot := range d.markets(s, image) {
-		for _, kind := range d.cfg.InstanceTypes {
+	for _, spot := range markets(on, s, image) {
+		for _, kind := range on.InstanceTypes {
 			for _, subnet := range subnets {
-				in, err := d.input(s, image, kind, subnet, spot)
+				in, err := d.input(on, s, image, kind, subnet, spot)
 				if err != nil {
 					return nil, err
 				}
@@ -178,7 +183,7 @@ func spent(i types.Instance, had []types.Instance) bool {
 	return over(i) || slices.ContainsFunc(had, func(h types.Instance) bool { return aws.ToString(h.InstanceId) == aws.ToString(i.InstanceId) })
 }
 
-func (d *Driver) input(s start, image types.Image, kind, subnet string, spot bool) (*ec2.RunInstancesInput, error) {
+func (d *Driver) input(on Infrastructure, s start, image types.Image, kind, subnet string, spot bool) (*ec2.RunInstancesInput, error) {
 	tags := d.tags(s.build, map[string]string{tagRole: string(s.role)})
 	volumes, err := mappings(s, image)
 	if err != nil {
@@ -186,7 +191,7 @@ func (d *Driver) input(s start, image types.Image, kind, subnet string, spot boo
 	}
 	in := &ec2.RunInstancesInput{
 		ImageId: aws.String(s.ami), InstanceType: types.InstanceType(kind), MinCount: aws.Int32(1), MaxCount: aws.Int32(1),
-		IamInstanceProfile: &types.IamInstanceProfileSpecification{Name: aws.String(d.cfg.InstanceProfile)},
+		IamInstanceProfile: &types.IamInstanceProfileSpecification{Name: aws.String(on.InstanceProfile)},
 		MetadataOptions: &types.InstanceMetadataOptionsRequest{
 			HttpTokens: types.HttpTokensStateRequired, HttpEndpoint: types.InstanceMetadataEndpointStateEnabled, HttpPutResponseHopLimit: aws.Int32(1),
 		},
@@ -194,13 +199,13 @@ func (d *Driver) input(s start, image types.Image, kind, subnet string, spot boo
 		TagSpecifications:   []types.TagSpecification{specification(types.ResourceTypeInstance, tags), specification(types.ResourceTypeVolume, tags)},
 		// What shuts down from inside is to be looked at, or to become an image.
 		InstanceInitiatedShutdownBehavior: types.ShutdownBehaviorStop,
-		SecurityGroupIds:                  d.cfg.SecurityGroups,
+		SecurityGroupIds:                  on.SecurityGroups,
 	}
 	if subnet != "" {
 		in.SubnetId = aws.String(subnet)
 	}
-	if d.cfg.KeyPair != "" {
-		in.KeyName = aws.String(d.cfg.KeyPair)
+	if on.KeyPair != "" {
+		in.KeyName = aws.String(on.KeyPair)
 	}
 	if boot := atBoot(d.cfg.Region, s.boot, catalogue.IsWindows(image.Platform)); boot != "" {
 		in.UserData = aws.String(base64.StdEncoding.EncodeToString([]byte(boot)))

@@ -139,6 +139,53 @@ func TestCapacityIsAskedForInOrder(t *testing.T) {
 	}
 }
 
+// TestInfrastructureOfTheRecipe: what a recipe chooses by name is the operator's, for
+// its build and for its tests, and all of it is in the place of the usual one.
+func TestInfrastructureOfTheRecipe(t *testing.T) {
+	c := ec2test.Start(t, ec2test.Options{Machine: ec2test.Scripted(idle)})
+	subnets, group, key := network(t, c)
+	cfg := configOf(t, c, "unused")
+	cfg.Spot = true
+	cfg.Infrastructures = map[string]Infrastructure{"gpu": {
+		InstanceProfile: ec2test.Profile, InstanceTypes: []string{"m5.large"}, Subnets: subnets[1:], SecurityGroups: []string{group}, KeyPair: key,
+	}}
+	d := newDriver(t, cfg)
+	asked := listenForWishes(c)
+	inst, err := d.Launch(t.Context(), builder.LaunchSpec{Build: "7", Base: builder.Base{Ref: ec2test.Parents[0].ID}, Infrastructure: "gpu"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	guest, err := d.Boot(t.Context(), builder.BootSpec{Build: "7", Image: builder.Image{Ref: ec2test.Parents[0].ID, Driver: Name}, Infrastructure: "gpu"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, form := range asked.all() {
+		if got, want := place(form), "on-demand m5.large "+subnets[1]; got != want {
+			t.Errorf("asked for %s, want %s", got, want)
+		}
+		if form.Get("KeyName") != key || form.Get("SecurityGroupId.1") != group || form.Get("IamInstanceProfile.Name") != ec2test.Profile {
+			t.Errorf("asked for %v", form)
+		}
+	}
+	if n := len(asked.all()); n != 2 {
+		t.Errorf("%d instances were asked for, want 2", n)
+	}
+	if err := errors.Join(inst.Close(t.Context()), guest.Close(t.Context())); err != nil {
+		t.Error(err)
+	}
+	_, err = d.Launch(t.Context(), builder.LaunchSpec{Build: "8", Base: builder.Base{Ref: ec2test.Parents[0].ID}, Infrastructure: "large"})
+	if e, ok := errors.AsType[*builder.Error](err); !ok || e.Fault != builder.Author || !strings.Contains(e.Reason, `"large"`) || len(asked.all()) != 2 {
+		t.Errorf("one that nobody has configured: %v, after %d wishes", err, len(asked.all()))
+	}
+	cfg.Infrastructures = map[string]Infrastructure{"arm": {InstanceProfile: "p", InstanceTypes: []string{"t4g.small"}}, "none": {}}
+	_, err = New(cfg)
+	for _, want := range []string{"infrastructure arm: instanceTypes: t4g.small has an ARM processor", "infrastructure none: instanceProfile is missing", "infrastructure none: instanceTypes is empty"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("a configuration that cannot be used: %v, want %q", err, want)
+		}
+	}
+}
+
 // wantWish compares parts of a form, and the tags on the instance and its volumes.
 func wantWish(t *testing.T, form url.Values, want map[string]string) {
 	t.Helper()

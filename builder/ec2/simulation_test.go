@@ -92,7 +92,7 @@ func simulate(t *testing.T, builds int) (counted tally) {
 		s := newSim()
 		d, err := New(Config{
 			Services: Services{Compute: simCompute{sim: s}, Imports: simCompute{sim: s}, Commands: simCommands{sim: s}, Objects: simObjects{sim: s}, Signer: simSigner{}},
-			Region:   "eu-central-1", Owner: "test", Bucket: "bucket", InstanceProfile: "p", InstanceTypes: []string{"t3.small"}, Agent: agent,
+			Region:   "eu-central-1", Owner: "test", Bucket: "bucket", Infrastructure: Infrastructure{InstanceProfile: "p", InstanceTypes: []string{"t3.small"}}, Agent: agent,
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -61,7 +61,7 @@ func inMoodyCloud(t *testing.T, test func(t *testing.T, d *Driver, m moody, inst
 		m := moody{simCompute: simCompute{sim: newSim()}, says: map[string]string{}}
 		d, err := New(Config{
 			Services: Services{Compute: m, Imports: m, Commands: simCommands{sim: m.sim}, Objects: simObjects{sim: m.sim}, Signer: simSigner{}},
-			Region:   "eu-central-1", Owner: "test", Bucket: "bucket", InstanceProfile: "p", InstanceTypes: []string{"t3.small"}, Agent: "unused",
+			Region:   "eu-central-1", Owner: "test", Bucket: "bucket", Infrastructure: Infrastructure{InstanceProfile: "p", InstanceTypes: []string{"t3.small"}}, Agent: "unused",
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -49,6 +49,7 @@ func Format() yamldoc.Format {
 
 			"infrastructure":                {Doc: "Where and how the image is built."},
 			"infrastructure.driver":         {Doc: "Who makes the image.", Default: driverLocal, Allowed: []string{driverLocal, driverEC2, driverManaged}},
+			"infrastructure.name":           {Doc: "One of the operator's infrastructures, on which instances of EC2 are started."},
 			"infrastructure.isolation":      {Doc: "Components run at native speed in a container, or in a booted machine.", Default: string(Container), Allowed: []string{string(Container), string(VM)}},
 			"infrastructure.keepOnFailure":  {Doc: "Keep the instance of a failed build to look at.", Default: "false"},
 			"infrastructure.timeoutMinutes": {Doc: "Of the whole build, without the time in which AWS makes, imports or takes a disk.", Default: "60", Min: 1, Max: maxTimeoutMinutes},

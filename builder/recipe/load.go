@@ -47,6 +47,10 @@ type Options struct {
 	HostFiles  bool               // disk files anywhere on the host may be parents: for builds by hand
 	ParentDirs []string           // absolute folders of the host whose disk files may be parents
 	Regions    []string           // in which images can be published; empty: not known, any
+
+	// Infrastructures are those of the operator, by name. Where Regions are not known,
+	// neither are they.
+	Infrastructures []string
 }
 
 // Alias is a parent image that a driver knows by a name of its own.

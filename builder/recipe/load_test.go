@@ -34,7 +34,7 @@ tests:
   - component: simple-boot-test-linux
   - component: ../../tests/http.yaml
 schedule: {cron: "0 3 * * SUN", timezone: Europe/Rome, startCondition: always}
-infrastructure: {driver: local, isolation: vm, keepOnFailure: true, timeoutMinutes: 30, testDisks: [1, 20]}
+infrastructure: {driver: local, name: gpu, isolation: vm, keepOnFailure: true, timeoutMinutes: 30, testDisks: [1, 20]}
 publish: {driver: ec2, region: eu-west-1, via: import-image}
 exports: [{format: vmdk}, {format: ova}]
 distribution: [{region: eu-west-1, name: "web-{{ version }}-{{ build }}", launchPermission: {userIds: [012345678901]}}]
@@ -83,7 +83,7 @@ func TestLoadReadsEveryKey(t *testing.T) {
 	if want := (Schedule{"0 3 * * SUN", "Europe/Rome", Always}); *r.Schedule != want {
 		t.Errorf("schedule: %+v", r.Schedule)
 	}
-	if want := (Infrastructure{"local", VM, true, 30, []int{1, 20}}); !reflect.DeepEqual(r.Infrastructure, want) {
+	if want := (Infrastructure{"local", "gpu", VM, true, 30, []int{1, 20}}); !reflect.DeepEqual(r.Infrastructure, want) {
 		t.Errorf("infrastructure: %+v", r.Infrastructure)
 	}
 	if r.Publish == nil || *r.Publish != (Publish{"ec2", "eu-west-1", ViaImportImage}) {
@@ -117,7 +117,7 @@ func TestLoadListsFiles(t *testing.T) {
 
 func TestDefaults(t *testing.T) {
 	r := valid(t, load(t, memory{"a.yml": minimal("base", "1.0.0", "debian-12")})).Recipes["base"]
-	if r.Platform != "Linux" || r.WorkingDir != "/tmp" || r.Schedule != nil || !reflect.DeepEqual(r.Infrastructure, Infrastructure{"local", Container, false, 60, nil}) {
+	if r.Platform != "Linux" || r.WorkingDir != "/tmp" || r.Schedule != nil || !reflect.DeepEqual(r.Infrastructure, Infrastructure{"local", "", Container, false, 60, nil}) {
 		t.Errorf("got %+v", r)
 	}
 }
@@ -461,6 +461,35 @@ func TestReadParentWithoutARecipe(t *testing.T) {
 	} {
 		if _, err := ReadParent(name, options); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", name, err, want)
+		}
+	}
+}
+
+func TestInfrastructuresThatRecipesName(t *testing.T) {
+	const onEC2, published, here = "infrastructure: {driver: ec2, name: gpu}\n", "infrastructure: {name: gpu}\npublish: {driver: ec2}\n", "infrastructure: {name: gpu}\n"
+	for _, c := range []struct {
+		of      string // of the recipe
+		regions []string
+		known   []string
+		want    string // empty: it is valid
+	}{
+		{onEC2, nil, nil, ""},
+		{onEC2, []string{"eu-west-1"}, []string{"gpu", "large"}, ""},
+		{published, []string{"eu-west-1"}, []string{"gpu"}, ""},
+		{onEC2, []string{"eu-west-1"}, []string{"large", "huge"}, `there is no infrastructure "gpu" here; expected large or huge; the operator configures them with aws.infrastructures`},
+		{published, []string{"eu-west-1"}, nil, `there is no infrastructure "gpu" here; expected none: the operator has not configured any`},
+		{here, nil, nil, "without instances of EC2 there is nothing to choose; expected driver: ec2, or publish: {driver: ec2}"},
+	} {
+		options := testOptions()
+		options.Regions, options.Infrastructures = c.regions, c.known
+		parent := "debian-12"
+		if c.of == onEC2 {
+			parent = "ami-0123456789abcdef0"
+		}
+		set := loadWith(t, memory{"web.yaml": minimal("web", "1.0.0", parent) + c.of}, options)
+		got := set.Problems().Error()
+		if c.want == "" && (got != "" || set.Recipes["web"].Infrastructure.Name != "gpu") || c.want != "" && !strings.Contains(got, c.want) {
+			t.Errorf("%s in %v with %v: %q, want %q", c.of, c.regions, c.known, got, c.want)
 		}
 	}
 }

@@ -116,6 +116,7 @@ func (r *reading) convert(source *imageRecipe) {
 	r.files(source.Files)
 	r.schedule(source.Schedule)
 	r.publish(source.Publish)
+	r.infrastructureName(source.Infrastructure.Name)
 	r.exports(source.Exports)
 	r.distribution(source.Distribution)
 	r.tags(source.AMITags)

@@ -158,6 +158,7 @@ const (
 // Infrastructure says where and how a recipe is built.
 type Infrastructure struct {
 	Driver         string // local (default), ec2, imagebuilder
+	Name           string // one of the operator's infrastructures on EC2; empty: the usual one
 	Isolation      Isolation
 	KeepOnFailure  bool
 	TimeoutMinutes int   // of the whole build; default 60

@@ -20,6 +20,7 @@ const (
 
 type infrastructure struct {
 	Driver         text                          `yaml:"driver"`
+	Name           text                          `yaml:"name"`
 	Isolation      text                          `yaml:"isolation"`
 	KeepOnFailure  bool                          `yaml:"keepOnFailure"`
 	TimeoutMinutes yamldoc.At[int]               `yaml:"timeoutMinutes"`
@@ -55,6 +56,26 @@ func (r *reading) infrastructure(source *infrastructure) {
 		i.TestDisks = append(i.TestDisks, size.Value)
 	}
 	r.recipe.Infrastructure = i
+}
+
+// infrastructureName reads on what instances of EC2 are, after it is known whether
+// there are any.
+func (r *reading) infrastructureName(name text) {
+	if name.Node == nil {
+		return
+	}
+	known := r.options.Infrastructures
+	switch {
+	case r.recipe.Infrastructure.Driver == driverLocal && r.recipe.Publish == nil:
+		r.bad(name.Node, "expected driver: ec2, or publish: {driver: ec2}", "without instances of EC2 there is nothing to choose")
+	case len(r.options.Regions) > 0 && !slices.Contains(known, name.Value):
+		expected := "expected none: the operator has not configured any"
+		if len(known) > 0 {
+			expected = "expected " + alternatives(known) + "; the operator configures them with aws.infrastructures"
+		}
+		r.bad(name.Node, expected, "there is no infrastructure %q here", shorten(name.Value))
+	}
+	r.recipe.Infrastructure.Name = name.Value
 }
 
 type publish struct {

@@ -50,11 +50,14 @@ func openCloud(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (
 	if err != nil {
 		return nil, err
 	}
+	infrastructures := map[string]ec2.Infrastructure{}
+	for name, i := range a.Infrastructures {
+		infrastructures[name] = ec2.Infrastructure(i)
+	}
 	lasting := ec2.Lasting(loaded) // blocks have a client of their own
 	driver, err := ec2.New(ec2.Config{
 		Services: ec2.Connect(lasting), Region: a.Region, Owner: a.Owner, Bucket: a.Bucket, Prefix: a.Prefix,
-		InstanceProfile: a.InstanceProfile, InstanceTypes: a.InstanceTypes, Subnets: a.Subnets, SecurityGroups: a.SecurityGroups,
-		KeyPair: a.KeyPair, ImportRole: a.ImportRole, Spot: a.Spot, Tags: a.Tags,
+		Infrastructure: ec2.Infrastructure(a.Infrastructure), Infrastructures: infrastructures, ImportRole: a.ImportRole, Tags: a.Tags,
 		Agent: agent, AWSAgent: beside(agent, "ingot-agent-aws"), WindowsAgent: beside(agent, "ingot-agent.exe"),
 		Log: log,
 	})

@@ -231,6 +231,7 @@ func recipeOptionsOf(cfg config.Config) recipe.Options {
 	options := recipeOptions()
 	if cfg.AWS.Region != "" {
 		options.Regions = []string{cfg.AWS.Region}
+		options.Infrastructures = slices.Sorted(maps.Keys(cfg.AWS.Infrastructures))
 	}
 	return options
 }

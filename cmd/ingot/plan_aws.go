@@ -63,7 +63,7 @@ with its date; for a type or region that is not in it, the plan says so.`,
 	}
 	c.Flags().BoolVar(&p.aws, "aws", false, "plan builds on AWS; nothing else is planned yet")
 	c.Flags().StringVar(&p.region, "region", "", "`region` of the build (default: aws.region of the configuration, $AWS_REGION)")
-	c.Flags().StringVar(&p.instanceType, "instance-type", "", "instance `type`, such as m5.large (default: the first of aws.instanceTypes)")
+	c.Flags().StringVar(&p.instanceType, "instance-type", "", "instance `type`, such as m5.large (default: the first of the recipe's infrastructure, or of aws.instanceTypes)")
 	c.Flags().BoolVar(&p.spot, "spot", false, "the instances are Spot instances")
 	c.Flags().BoolVar(&p.resolve, "resolve", false, "look up parent images, with credentials as the AWS command line finds them")
 	c.Flags().BoolVar(&p.testsOnly, "tests-only", false, "the images are there: they are only tested, as after a change of tests alone")
@@ -92,7 +92,7 @@ func (p *awsPlan) run(c *cobra.Command, o *globals, at string) error {
 			continue
 		}
 		planned++
-		in, err := p.input(c.Context(), o, r)
+		in, err := p.input(c.Context(), o, cfg.AWS, r)
 		if err != nil {
 			return err
 		}
@@ -108,10 +108,6 @@ func (p *awsPlan) run(c *cobra.Command, o *globals, at string) error {
 
 func (p *awsPlan) check(c config.AWS) error {
 	p.region = cmp.Or(p.region, c.Region, os.Getenv("AWS_REGION"))
-	if len(c.InstanceTypes) > 0 {
-		p.instanceType = cmp.Or(p.instanceType, c.InstanceTypes[0])
-	}
-	p.spot = p.spot || c.Spot
 	switch {
 	case !p.aws:
 		return errors.New("say what to plan for: --aws")
@@ -119,19 +115,44 @@ func (p *awsPlan) check(c config.AWS) error {
 		return errors.New("say where: --region eu-west-1, or AWS_REGION")
 	case !config.IsRegion(p.region):
 		return fmt.Errorf("%q is no region: expected one such as eu-west-1", p.region)
-	case p.instanceType == "":
-		return errors.New("say on what: --instance-type m5.large")
-	case !config.IsInstanceType(p.instanceType):
-		return fmt.Errorf("%q is no instance type: expected one such as m5.large", p.instanceType)
-	case catalogue.ArchitectureOf(p.instanceType) != catalogue.X8664:
-		return fmt.Errorf("%s has an ARM processor, for which there is no agent: name a type of Intel or AMD, such as m5.large", p.instanceType)
 	}
-	return nil
+	_, err := p.typeOn(c.Infrastructure)
+	return err
 }
 
-func (p *awsPlan) input(ctx context.Context, o *globals, r *recipe.Recipe) (estimate.Input, error) {
-	in := estimate.Input{Recipe: r, Region: p.region, InstanceType: p.instanceType, Spot: p.spot, TestsOnly: p.testsOnly}
+// typeOn is the type of the instances that a build asks for first.
+func (p *awsPlan) typeOn(i config.Infrastructure) (string, error) {
+	kind := p.instanceType
+	if kind == "" && len(i.InstanceTypes) > 0 {
+		kind = i.InstanceTypes[0]
+	}
+	switch {
+	case kind == "":
+		return "", errors.New("say on what: --instance-type m5.large")
+	case !config.IsInstanceType(kind):
+		return "", fmt.Errorf("%q is no instance type: expected one such as m5.large", kind)
+	case catalogue.ArchitectureOf(kind) != catalogue.X8664:
+		return "", fmt.Errorf("%s has an ARM processor, for which there is no agent: name a type of Intel or AMD, such as m5.large", kind)
+	}
+	return kind, nil
+}
+
+// infrastructureOf is what the instances of a recipe run on. One that names what there
+// is not is not built; by hand it may be planned for a daemon that has it.
+func infrastructureOf(r *recipe.Recipe, c config.AWS) config.Infrastructure {
+	if named, ok := c.Infrastructures[r.Infrastructure.Name]; ok {
+		return named
+	}
+	return c.Infrastructure
+}
+
+func (p *awsPlan) input(ctx context.Context, o *globals, c config.AWS, r *recipe.Recipe) (estimate.Input, error) {
+	on := infrastructureOf(r, c)
+	in := estimate.Input{Recipe: r, Region: p.region, Spot: p.spot || on.Spot, TestsOnly: p.testsOnly}
 	var err error
+	if in.InstanceType, err = p.typeOn(on); err != nil {
+		return in, fmt.Errorf("%s: %w", r.Name, err)
+	}
 	if in.History, err = o.history(ctx, r); err != nil {
 		return in, err
 	}
@@ -140,7 +161,7 @@ func (p *awsPlan) input(ctx context.Context, o *globals, r *recipe.Recipe) (esti
 		if err != nil {
 			return in, fmt.Errorf("credentials: %w", err)
 		}
-		if in.Parent, err = resolveParent(ctx, cfg, r.Parent, p.instanceType); err != nil {
+		if in.Parent, err = resolveParent(ctx, cfg, r.Parent, in.InstanceType); err != nil {
 			return in, err
 		}
 	}
@@ -226,10 +247,8 @@ func historyOf(ctx context.Context, l builds, r *recipe.Recipe) (known estimate.
 
 // estimator tells what builds will take on AWS, with one account's settings.
 type estimator struct {
-	region       string
-	instanceType string
-	spot         bool
-	past         builds
+	on   config.AWS
+	past builds
 }
 
 // newEstimator is of a daemon's settings; nil where it builds nothing on EC2.
@@ -237,7 +256,7 @@ func newEstimator(c config.AWS, past builds) *estimator {
 	if c.Region == "" {
 		return nil
 	}
-	return &estimator{region: c.Region, instanceType: c.InstanceTypes[0], spot: c.Spot, past: past}
+	return &estimator{on: c, past: past}
 }
 
 // tell adds what they take to builds that a decision asks for. A nil estimator knows
@@ -258,8 +277,9 @@ func (e *estimator) tell(ctx context.Context, decisions []recipe.Decision, asked
 		if err != nil {
 			return err
 		}
+		on := infrastructureOf(d.Recipe, e.on)
 		asked[i].Estimate = estimate.Of(estimate.Input{
-			Recipe: d.Recipe, Region: e.region, InstanceType: e.instanceType, Spot: e.spot,
+			Recipe: d.Recipe, Region: e.on.Region, InstanceType: on.InstanceTypes[0], Spot: on.Spot,
 			TestsOnly: d.Action == recipe.ActionTest, History: history,
 		}).Sentence()
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-6db18919/ingot/builder/ec2/estimate"
 	"github.com/seed-6db18919/ingot/builder/recipe"
+	"github.com/seed-6db18919/ingot/config"
 	"github.com/seed-6db18919/ingot/internal/ledger"
 	"github.com/seed-6db18919/ingot/reporter"
 )
@@ -65,7 +66,10 @@ func TestHistoryIsOfTheSameDriver(t *testing.T) {
 }
 
 func TestWhatTouchesAWSIsEstimated(t *testing.T) {
-	e := &estimator{region: "us-east-1", instanceType: "m5.large", past: pastBuilds{}}
+	e := newEstimator(config.AWS{
+		Region: "us-east-1", Infrastructure: config.Infrastructure{InstanceTypes: []string{"m5.large", "m4.large"}},
+		Infrastructures: map[string]config.Infrastructure{"large": {InstanceTypes: []string{"m5.2xlarge"}, Spot: true}},
+	}, pastBuilds{})
 	on := func(name, driver string, action recipe.Action, publish *recipe.Publish) recipe.Decision {
 		return recipe.Decision{Name: name, Action: action, Recipe: &recipe.Recipe{
 			Name: name, Platform: "Linux", Parent: recipe.Parent{Kind: recipe.ParentAlias, Name: "debian-12"},
@@ -75,13 +79,14 @@ func TestWhatTouchesAWSIsEstimated(t *testing.T) {
 	decisions := []recipe.Decision{
 		on("local", "local", recipe.ActionBuild, nil), on("web", "ec2", recipe.ActionBuild, nil),
 		on("tested", "ec2", recipe.ActionTest, nil), on("published", "local", recipe.ActionBuild, &recipe.Publish{Driver: "ec2"}),
-		on("distributed", "ec2", recipe.ActionDistribute, nil),
+		on("distributed", "ec2", recipe.ActionDistribute, nil), on("named", "ec2", recipe.ActionTest, nil),
 	}
+	decisions[5].Recipe.Infrastructure.Name = "large"
 	asked := newBuilds(decisions, "")
 	if err := e.tell(t.Context(), decisions, asked); err != nil {
 		t.Fatal(err)
 	}
-	for n, want := range []string{"", "about 6 minutes and $0.01 (m5.large in us-east-1", "about 1 minute and less than $0.01 (m5.large", "about 4 minutes and $0.05 (m5.large", ""} {
+	for n, want := range []string{"", "about 6 minutes and $0.01 (m5.large in us-east-1", "about 1 minute and less than $0.01 (m5.large", "about 4 minutes and $0.05 (m5.large", "", "about 1 minute and less than $0.01 (m5.2xlarge on Spot"} {
 		if got := asked[n].Estimate; want == "" && got != "" || !strings.HasPrefix(got, want) {
 			t.Errorf("%s: %q, want %q", asked[n].Recipe, got, want)
 		}

@@ -34,7 +34,7 @@ func amiOf(id string) string { return "ami-00000" + strings.TrimPrefix(id, "img-
 // newCloud is a cloud whose driver is never asked for anything.
 func newCloud(t *testing.T, publisher builder.Publisher) *cloud {
 	t.Helper()
-	driver, err := ec2.New(ec2.Config{Owner: "test", Bucket: "ingot-test", InstanceProfile: "ingot", InstanceTypes: []string{"t3.small"}, Agent: "ingot-agent"})
+	driver, err := ec2.New(ec2.Config{Owner: "test", Bucket: "ingot-test", Infrastructure: ec2.Infrastructure{InstanceProfile: "ingot", InstanceTypes: []string{"t3.small"}}, Agent: "ingot-agent"})
 	must(t, err)
 	return &cloud{driver: driver, publisher: publisher}
 }

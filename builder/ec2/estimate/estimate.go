@@ -190,7 +190,10 @@ func (p Plan) Sentence() string {
 	}
 	money, kind := Money(p.Dollars), p.InstanceType
 	if p.Spot {
-		money, kind = "at most "+money, kind+" on Spot"
+		kind += " on Spot"
+		if !strings.HasPrefix(money, lessThan) {
+			money = "at most " + money
+		}
 	}
 	text := fmt.Sprintf("about %s and %s (%s in %s, list prices of %s)", minutes(p.Seconds), money, kind, p.Region, p.PricesAsOf)
 	if len(p.Missing) > 0 {
@@ -215,10 +218,12 @@ func minutes(seconds int) string {
 	return fmt.Sprintf("%d minutes", n)
 }
 
+const lessThan = "less than "
+
 // Money writes dollars, with as many digits as a small sum needs.
 func Money(dollars float64) string {
 	if dollars > 0 && dollars < 0.01 {
-		return "less than $0.01"
+		return lessThan + "$0.01"
 	}
 	return fmt.Sprintf("$%.2f", dollars)
 }

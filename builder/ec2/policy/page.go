@@ -76,7 +76,7 @@ const sayBuild = `It launches instances, sends them commands, and makes images o
 
 - Where recipes start from parameters of your own (` + "`parentImage: ssm:/golden/web`" + `), add them to ` + "`PublicParameters`" + `, such as
   ` + "`arn:aws:ssm:REGION:ACCOUNT:parameter/golden/*`" + `. One that another account shares with you needs its ARN here, too.
-- ` + "`PassInstanceRole`" + ` is how a role gets to instances; name the one role, never a pattern.
+- ` + "`PassInstanceRole`" + ` is how a role gets to instances; name the one role, and each that ` + "`aws.infrastructures`" + ` has beside it, never a pattern.
 - Where recipes name keys of your own for their volumes (` + "`kmsKeyId`" + `), or start from images that are encrypted with one, add
   ` + "`kms:CreateGrant`, `kms:Decrypt`, `kms:DescribeKey`, `kms:GenerateDataKeyWithoutPlaintext`" + ` and ` + "`kms:ReEncrypt*`" + ` on these keys, the first with the
   condition ` + "`\"Bool\": {\"kms:GrantIsForAWSResource\": \"true\"}`" + `. An instance whose key may not be used ends while it starts.
