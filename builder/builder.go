@@ -52,6 +52,7 @@ type Driver interface {
 // ParentSource is a parent with what the driver needs to get at its bytes.
 type ParentSource struct {
 	recipe.Parent
+	Build string      // the build's id; tags what is made for it alone
 	Image *Image      // of ParentRecipe: the image that the version pattern picked
 	Tree  recipe.Tree // of ParentFile with a relative path: the repository
 

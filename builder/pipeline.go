@@ -169,7 +169,7 @@ func (p *pipeline) all(ctx context.Context) error {
 // resolve makes the parent usable and derives the keys that stand on it.
 func (p *pipeline) resolve(ctx context.Context) error {
 	return p.tell.stage(StageResolve, "", func() (EventKind, string, error) {
-		source := ParentSource{Parent: p.req.Recipe.Parent, Image: p.req.Parent, Tree: p.req.Tree, Refresh: p.req.Refresh}
+		source := ParentSource{Parent: p.req.Recipe.Parent, Build: p.req.Build, Image: p.req.Parent, Tree: p.req.Tree, Refresh: p.req.Refresh}
 		base, err := p.driver.Resolve(ctx, source, func(line string) { p.tell.output(StageResolve, "", line+"\n", false) })
 		if err != nil {
 			return Failed, "", inStage(err, StageResolve, "", "the parent image "+p.req.Recipe.Parent.Text+" could not be prepared")

@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/ec2/catalogue"
+	"github.com/seed-6db18919/ingot/builder/ec2/publish"
 	"github.com/seed-6db18919/ingot/builder/recipe"
 )
 
@@ -24,7 +25,8 @@ type Driver struct {
 	inbox   *inbox
 	states  *states
 
-	agents sync.Map // file of an agent: *delivered
+	agents sync.Map      // file of an agent: *delivered
+	waits  publish.Waits // for imports
 }
 
 var (
@@ -53,7 +55,7 @@ func (d *Driver) Revision(ctx context.Context, p recipe.Parent) (string, error) 
 // Resolve implements builder.Driver.
 func (d *Driver) Resolve(ctx context.Context, p builder.ParentSource, log func(string)) (builder.Base, error) {
 	if p.Kind == recipe.ParentObject {
-		base, err := d.importObject(ctx, objectParentOf(p.Parent), log)
+		base, err := d.importObject(ctx, objectParentOf(p.Parent), p.Build, log)
 		return base, failed(builder.StageResolve, "the parent image "+p.Text+" could not be imported", err)
 	}
 	name, err := d.parentName(p)

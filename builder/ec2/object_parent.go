@@ -91,9 +91,9 @@ func (o objectParent) verify(head *s3.HeadObjectOutput) error {
 }
 
 // importObject makes an AMI of a disk in S3, once for each content: the AMI is found
-// again by the name of the import, and so is the import on its way. What becomes of
-// the task is the same whatever build began it, so that it has the tags of none.
-func (d *Driver) importObject(ctx context.Context, o objectParent, log func(string)) (builder.Base, error) {
+// again by the name of the import, and so is the import on its way. The AMI has the tag
+// of no build: it stays for all.
+func (d *Driver) importObject(ctx context.Context, o objectParent, build string, log func(string)) (builder.Base, error) {
 	revision, err := d.objectRevision(ctx, o)
 	if err != nil {
 		return builder.Base{}, err
@@ -107,7 +107,8 @@ func (d *Driver) importObject(ctx context.Context, o objectParent, log func(stri
 	made, err := publish.Convert(ctx, d.aws.Imports, publish.Import{
 		Source: publish.Source{Bucket: o.bucket, Key: o.key, Format: o.format()},
 		Image:  publish.Image{Name: imageName(d.cfg.Owner, "import", o.Name+" "+revision), Tags: tags, Progress: log, Watch: d.Watch()},
-		Role:   d.cfg.ImportRole,
+		Role:   d.cfg.ImportRole, Build: build, Waits: &d.waits,
+		Accept: func(ctx context.Context, made []string) error { return d.unchanged(ctx, o, revision, build, made) },
 	})
 	release()
 	if err != nil {
@@ -115,8 +116,6 @@ func (d *Driver) importObject(ctx context.Context, o objectParent, log func(stri
 	}
 	if made.Reused {
 		log(fmt.Sprintf("%s was imported as %s", o.Text, made.ID))
-	} else if err := d.unchanged(ctx, o, revision, made.ID); err != nil {
-		return builder.Base{}, err
 	} else {
 		log(fmt.Sprintf("%s is imported as %s", o.Text, made.ID))
 	}
@@ -133,12 +132,12 @@ func (d *Driver) importObject(ctx context.Context, o objectParent, log func(stri
 
 // unchanged makes sure that what was imported is what was looked at before: VM Import
 // takes the object as it finds it.
-func (d *Driver) unchanged(ctx context.Context, o objectParent, revision, ami string) error {
+func (d *Driver) unchanged(ctx context.Context, o objectParent, revision, build string, made []string) error {
 	now, err := d.objectRevision(ctx, o)
 	if err != nil || now == revision {
 		return err
 	}
-	if err := d.deregister(ctx, ami); err != nil {
+	if err := d.discard(ctx, build, made); err != nil {
 		return err
 	}
 	return &builder.Error{Fault: builder.Transient, Stage: builder.StageResolve,

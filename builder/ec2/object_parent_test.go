@@ -129,7 +129,7 @@ func TestImportOnItsWayIsTakenUp(t *testing.T) {
 		ctx, stop := context.WithCancelCause(t.Context())
 		_, err := first.Resolve(ctx, p, func(line string) {
 			if strings.HasSuffix(line, at) {
-				stop(errors.New("killed"))
+				stop(builder.ErrGoesOn)
 			}
 		})
 		if err == nil {

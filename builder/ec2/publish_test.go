@@ -126,28 +126,30 @@ func TestPublishingByImportThatIsCancelled(t *testing.T) {
 	}
 }
 
+// lookOn looks at the imports of an account until they have ended: each look lets them
+// go on.
+func lookOn(t *testing.T, api publish.Imports) {
+	t.Helper()
+	for range 10 {
+		for _, err := range publish.Tasks(t.Context(), api) {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
 func cancelledImport(t *testing.T, via recipe.Via, call, at string) {
 	c, cfg := idleCloud(t)
 	p := newPublisher(t, c, cfg, c.Config(), emptyDisk(t), via)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	// Looks let a task go on, and be completed.
-	look := func() {
-		for range 10 {
-			for _, err := range publish.ImageTasks(t.Context(), p.Bucket.Imports) {
-				_ = err
-			}
-			for _, err := range publish.SnapshotTasks(t.Context(), p.Bucket.Imports) {
-				_ = err
-			}
-		}
-	}
 	made := at == "its end" || at == "CreateTags"
 	switch at {
 	case call:
 		c.Faults.Add(&ec2test.Fault{Service: "ec2", Operation: call, Times: 1, Effect: ec2test.After(func(*ec2test.Request) { cancel() })})
 	case "its end":
-		c.Faults.Add(&ec2test.Fault{Service: "ec2", Operation: "CancelImportTask", Times: 1, Effect: ec2test.Before(func(*ec2test.Request) { look() })})
+		c.Faults.Add(&ec2test.Fault{Service: "ec2", Operation: "CancelImportTask", Times: 1, Effect: ec2test.Before(func(*ec2test.Request) { lookOn(t, p.Bucket.Imports) })})
 	case "CreateTags":
 		c.Faults.Add(&ec2test.Fault{Service: "ec2", Operation: at, Times: 1, Effect: ec2test.Before(func(*ec2test.Request) { cancel() })})
 		c.Faults.Add(&ec2test.Fault{Service: "ec2", Operation: at, Times: 1, Effect: ec2test.Disconnect()})
@@ -160,7 +162,7 @@ func cancelledImport(t *testing.T, via recipe.Via, call, at string) {
 	if !errors.Is(err, context.Canceled) {
 		t.Fatalf("it ended with %v", err)
 	}
-	look()
+	lookOn(t, p.Bucket.Imports)
 	left := c.Leftovers(t.Context())
 	ours := left.With(tagOwner, "test")
 	if left.String() != ours.String() || made == (left.String() == "") {

@@ -384,6 +384,9 @@ func (c *Cloud) consoleOutput(form url.Values) answer {
 
 // changeTags refuses what moto accepts: tags on what is not there.
 func (c *Cloud) changeTags(form url.Values) answer {
+	if ids := list(form, "ResourceId"); len(ids) > 0 && strings.HasPrefix(ids[0], importPrefix) {
+		return c.tagImports(ids, form)
+	}
 	for _, id := range list(form, "ResourceId") {
 		kind, _, _ := strings.Cut(id, "-")
 		known, code := true, ""

@@ -33,6 +33,7 @@
 //	scribeImportSnapshotTasks    |                               |
 //	ec2 CancelImportTask         | nothing of it                 | refused once the task has ended; the task makes
 //	                             |                               | nothing, and keeps its token
+//	ec2 CreateTags of an import  | nothing of it                 | the task shows them
 //	ec2 GetConsoleOutput         | a sample text                 | what the instance's Machine says
 //	ssm GetParameter             | its own AMIs                  | the parameters of Parents
 //	ssm SendCommand and the rest | runs nothing                  | run by the instance's Machine
@@ -126,15 +127,16 @@ type Cloud struct {
 	calls    callLog
 	work     sync.WaitGroup // requests and machines
 
-	mu        sync.Mutex // everything below, and calls to moto's EC2, which is not made for several at once
-	instances map[string]*instance
-	images    map[string]*image
-	snapshots map[string]*snapshot
-	unseen    map[string]int // describes that do not find it yet, by ID
-	tokens    map[string]reservation
-	commands  map[string]*command
-	imports   []*importTask
-	session   int // how many have ended
+	mu          sync.Mutex // everything below, and calls to moto's EC2, which is not made for several at once
+	instances   map[string]*instance
+	images      map[string]*image
+	snapshots   map[string]*snapshot
+	unseen      map[string]int // describes that do not find it yet, by ID
+	tokens      map[string]reservation
+	commands    map[string]*command
+	imports     []*importTask
+	importsHeld bool
+	session     int // how many have ended
 }
 
 // Start starts a Cloud that lasts as long as the test. It needs the environment

@@ -29,6 +29,9 @@ type importTask struct {
 	snapshots      []string // of each disk, the root's first
 }
 
+// importPrefix is how the names of tasks begin.
+const importPrefix = "import-ami-"
+
 // importKind is what VM Import makes of disks.
 type importKind struct {
 	operation, describe string
@@ -77,7 +80,7 @@ func (c *Cloud) importDisk(kind importKind, form url.Values) answer {
 		return bad("UnsupportedOperation", "the test's cloud imports one disk at a time")
 	}
 	t := &importTask{
-		id: "import-ami-" + newID()[:8], parameters: parameters, kind: kind, tags: TagsFor(form, kind.taggable),
+		id: importPrefix + newID()[:8], parameters: parameters, kind: kind, tags: TagsFor(form, kind.taggable),
 		bucket: form.Get(disks[0] + "UserBucket.S3Bucket"), key: form.Get(disks[0] + "UserBucket.S3Key"), format: strings.ToUpper(form.Get(disks[0] + "Format")),
 	}
 	for _, p := range members(form, "TagSpecification") {
@@ -125,6 +128,27 @@ func (c *Cloud) describeImports(kind importKind, form url.Values) answer {
 	return good(element(kind.describe+"Response", tasks))
 }
 
+// tagImports changes tags of tasks, which moto does not know.
+func (c *Cloud) tagImports(ids []string, form url.Values) answer {
+	if form.Get("Action") != "CreateTags" {
+		return bad("UnsupportedOperation", "the test's cloud takes no tags off imports")
+	}
+	var tasks []*importTask
+	for _, id := range ids {
+		at := slices.IndexFunc(c.imports, func(t *importTask) bool { return t.id == id })
+		if at < 0 {
+			return bad("InvalidConversionTaskId.NotFound", "The import task ID %s does not exist", id)
+		}
+		tasks = append(tasks, c.imports[at])
+	}
+	for _, t := range tasks {
+		for _, p := range members(form, "Tag") {
+			t.tags[form.Get(p+"Key")] = form.Get(p + "Value")
+		}
+	}
+	return good(element("CreateTagsResponse", value("return", "true")))
+}
+
 // cancelImport ends a task that has not come to its end by itself.
 func (c *Cloud) cancelImport(form url.Values) answer {
 	id := form.Get("ImportTaskId")
@@ -146,7 +170,7 @@ func (c *Cloud) goOn(t *importTask) answer {
 	if t.state != "" {
 		t.state = "deleted"
 	}
-	if t.state != "" || len(t.snapshots) > 0 {
+	if t.state != "" || len(t.snapshots) > 0 || c.importsHeld {
 		return answer{}
 	}
 	if t.step < len(importSteps)-1 {
@@ -288,4 +312,15 @@ func (c *Cloud) Imports() []string {
 		ids = append(ids, t.id)
 	}
 	return ids
+}
+
+// HoldImports lets no import go on until release is called.
+func (c *Cloud) HoldImports() (release func()) {
+	hold := func(held bool) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.importsHeld = held
+	}
+	hold(true)
+	return func() { hold(false) }
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -24,12 +25,13 @@ type Leftovers struct {
 	Volumes   []Resource // attached to none of those
 	Snapshots []Resource // that no image is made of
 	Images    []Resource
+	Imports   []Resource // that go on
 }
 
 // String is for messages of tests; it is empty if nothing is left.
 func (l Leftovers) String() string {
 	var words []string
-	for _, all := range [][]Resource{l.Instances, l.Volumes, l.Snapshots, l.Images} {
+	for _, all := range [][]Resource{l.Instances, l.Volumes, l.Snapshots, l.Images, l.Imports} {
 		for _, r := range all {
 			words = append(words, fmt.Sprintf("%s (%s, tags %v)", r.ID, r.State, r.Tags))
 		}
@@ -42,7 +44,7 @@ func (l Leftovers) With(tag, value string) Leftovers {
 	with := func(all []Resource) []Resource {
 		return slices.DeleteFunc(slices.Clone(all), func(r Resource) bool { return r.Tags[tag] != value })
 	}
-	return Leftovers{with(l.Instances), with(l.Volumes), with(l.Snapshots), with(l.Images)}
+	return Leftovers{with(l.Instances), with(l.Volumes), with(l.Snapshots), with(l.Images), with(l.Imports)}
 }
 
 // Leftovers lists what is in the account as it really is, seen by describes or not. It
@@ -85,6 +87,11 @@ func (c *Cloud) Leftovers(ctx context.Context) Leftovers {
 		r := resource(item, "snapshotId")
 		if s := c.snapshots[r.ID]; item.get("ownerId") == c.Account && !used[r.ID] && (s == nil || !s.hidden) {
 			l.Snapshots = append(l.Snapshots, r)
+		}
+	}
+	for _, t := range c.imports {
+		if t.state == "" && len(t.snapshots) == 0 {
+			l.Imports = append(l.Imports, Resource{ID: t.id, State: "active", Tags: maps.Clone(t.tags)})
 		}
 	}
 	return l

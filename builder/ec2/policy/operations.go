@@ -31,7 +31,7 @@ const (
 	importInto    = "ImportInto"
 	tagImports    = "TagImportsThatBegin"
 	adoptImports  = "TagWhatImportsMade"
-	cancelImports = "CancelOurImports"
+	changeImports = "ChangeOurImports"
 )
 
 func ec2ARN(kind string) string { return "arn:aws:ec2:" + region + ":" + account + ":" + kind + "/*" }
@@ -110,7 +110,7 @@ func grounds() []ground {
 			condition: Condition{"StringEquals": requestTagged(), "Null": {"aws:ResourceTag/" + managed: "true"}},
 		},
 		{
-			name: cancelImports, resources: []string{ec2ARN("import-image-task"), ec2ARN("import-snapshot-task")},
+			name: changeImports, resources: []string{ec2ARN("import-image-task"), ec2ARN("import-snapshot-task")},
 			condition: Condition{"StringEquals": resourceTagged()},
 		},
 	}
@@ -145,14 +145,16 @@ var known = map[string][]need{
 	"ec2.DescribeVolumes":   {{"ec2:DescribeVolumes", look}},
 	"ec2.GetConsoleOutput":  {{"ec2:GetConsoleOutput", changeOurs}},
 
-	"ec2.CancelImportTask":            {{"ec2:CancelImportTask", cancelImports}},
+	"ec2.CancelImportTask":            {{"ec2:CancelImportTask", changeImports}},
 	"ec2.DescribeImportImageTasks":    {{"ec2:DescribeImportImageTasks", look}},
 	"ec2.DescribeImportSnapshotTasks": {{"ec2:DescribeImportSnapshotTasks", look}},
 	"ec2.ImportImage": {
-		{"ec2:ImportImage", importTagged}, {"ec2:ImportImage", importInto}, {"ec2:CreateTags", tagImports}, {"ec2:CreateTags", adoptImports},
+		{"ec2:ImportImage", importTagged}, {"ec2:ImportImage", importInto},
+		{"ec2:CreateTags", tagImports}, {"ec2:CreateTags", adoptImports}, {"ec2:CreateTags", changeImports},
 	},
 	"ec2.ImportSnapshot": {
-		{"ec2:ImportSnapshot", importTagged}, {"ec2:ImportSnapshot", importInto}, {"ec2:CreateTags", tagImports}, {"ec2:CreateTags", adoptImports},
+		{"ec2:ImportSnapshot", importTagged}, {"ec2:ImportSnapshot", importInto},
+		{"ec2:CreateTags", tagImports}, {"ec2:CreateTags", adoptImports}, {"ec2:CreateTags", changeImports},
 	},
 	"ec2.ModifyImageAttribute": {{"ec2:ModifyImageAttribute", changeOurs}},
 	"ec2.RegisterImage": {

@@ -9,7 +9,6 @@ import (
 	"iter"
 	"maps"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/seed-6db18919/ingot/builder"
+	"github.com/seed-6db18919/ingot/builder/ec2/answer"
 )
 
 // Imports is what VM Import is asked for; *ec2.Client has it.
@@ -77,9 +77,17 @@ type Import struct {
 	// Stage puts the disk where Source says. It is called before an import begins, and
 	// not when an earlier one is taken up; nil: it lies there.
 	Stage func(ctx context.Context) error
-	// Task are the tags of the import; nil: the image's. Whoever may ask for the same
-	// import has to have the same ones.
+	// Unstage removes the disk, for which nobody waits any more; nil: it stays.
+	Unstage func(ctx context.Context)
+	// Task are the tags of the import, besides that of its build; nil: the image's.
 	Task map[string]string
+	// Build is for whom it is made. The import has its tag, by which a reaper tells
+	// whether somebody still wants it and what it makes.
+	Build string
+	// Waits are those of the process; nil: nobody else waits for the same import.
+	Waits *Waits
+	// Accept looks at what was made before it gets the image's tags; nil: it will do.
+	Accept func(ctx context.Context, made []string) error
 }
 
 // Stage puts a disk file where an import finds it.
@@ -94,7 +102,8 @@ func Stage(ctx context.Context, uploads Uploads, path string, to Source) error {
 
 // Convert has VM Import make an image of a disk in S3. It waits as long as the import
 // moves. A repeated call finds the image, or the import on its way, that an
-// earlier one with the same name has begun.
+// earlier one with the same name has begun. When ctx ends for good, and nobody else
+// waits, the import is cancelled.
 func Convert(ctx context.Context, api Imports, i Import) (AMI, error) {
 	takes, known := formats[i.Format]
 	switch {
@@ -108,18 +117,8 @@ func Convert(ctx context.Context, api Imports, i Import) (AMI, error) {
 	}
 	c := newConversion(api, i)
 	ami, err := c.convert(ctx)
+	c.leave(ctx, err)
 	return ami, importFailed(err, i.Source)
-}
-
-// Abandon ends an import for which nobody waits any more. What has come of it meanwhile
-// gets the tags that Convert would have given it: without them it would be nobody's.
-func Abandon(ctx context.Context, api Imports, i Import) error {
-	c := newConversion(api, i)
-	err := c.abandon(ctx)
-	if codeOf(err) != "" { // it may have come to its end since it was looked at
-		err = c.abandon(ctx)
-	}
-	return failed(err, "the import of s3://%s/%s could not be cancelled", i.Bucket, i.Key)
 }
 
 func newConversion(api Imports, i Import) *conversion {
@@ -130,9 +129,16 @@ func newConversion(api Imports, i Import) *conversion {
 	}
 	c.Image.Tags[importTag] = c.token()
 	if c.Task = maps.Clone(i.Task); c.Task == nil {
-		c.Task = c.Image.Tags
+		c.Task = maps.Clone(c.Image.Tags)
 	}
 	c.Task[importTag] = c.token()
+	if c.Build != "" {
+		c.Task[tagBuild] = c.Build
+	}
+	if c.Waits == nil {
+		c.Waits = &Waits{}
+	}
+	c.place = c.Waits.join(c.token(), c.Source, c.Build)
 	return c
 }
 
@@ -150,7 +156,8 @@ func importFailed(err error, from Source) error {
 // conversion is one call of Convert.
 type conversion struct {
 	Import
-	api Imports
+	api   Imports
+	place *place
 }
 
 func (c *conversion) convert(ctx context.Context) (AMI, error) {
@@ -184,27 +191,62 @@ func (c *conversion) owned(ctx context.Context) (*types.Image, error) {
 	return &out.Images[0], nil
 }
 
-// abandon cancels the task that is on its way, or takes care of what it has made.
+// leaveWithin is for what is done after a build was cancelled.
+const leaveWithin = 20 * time.Second
+
+// leave ends the wait. The last one gives up what nobody wants any more, and removes the
+// disk that nobody needs.
+func (c *conversion) leave(ctx context.Context, err error) {
+	defer c.place.forget()
+	last, givenUp := c.place.leave(), err != nil && ctx.Err() != nil && !builder.GoesOn(ctx)
+	if !last || err != nil && !givenUp {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveWithin)
+	defer cancel()
+	release, err := c.place.take(ctx)
+	if err != nil {
+		return // who has the turn wants it
+	}
+	defer release()
+	again, disk := c.place.wanted()
+	if givenUp && !again {
+		if err := c.abandon(ctx); err != nil && c.Image.Progress != nil {
+			c.Image.Progress(fmt.Sprintf("the import of s3://%s/%s is left to the reaper: %v", c.Bucket, c.Key, err))
+		}
+	}
+	if c.Unstage != nil && !disk {
+		c.Unstage(ctx)
+	}
+}
+
+// abandon ends an import for which nobody waits any more.
 func (c *conversion) abandon(ctx context.Context) error {
+	err := c.giveUp(ctx)
+	if codeOf(err) != "" { // it may have come to its end since it was looked at
+		err = c.giveUp(ctx)
+	}
+	return failed(err, "it could not be cancelled")
+}
+
+// giveUp cancels the task that is on its way, or takes over what it has made. One that
+// has the tag of a build of another process is that build's.
+func (c *conversion) giveUp(ctx context.Context) error {
 	if image, err := c.owned(ctx); err != nil || image != nil {
 		return err
 	}
-	for t, err := range c.tasks(ctx) {
-		if err != nil {
-			return err
-		}
-		going, err := c.going(ctx, t)
-		switch {
-		case err != nil:
-			return err
-		case going && t.completed():
-			return c.own(ctx, t.made...)
-		case going:
-			_, err := c.api.CancelImportTask(ctx, &ec2.CancelImportTaskInput{ImportTaskId: aws.String(t.id), CancelReason: aws.String("the build has ended")})
-			return err
-		}
+	t, _, err := c.taskOnItsWay(ctx)
+	if err != nil || t.ID == "" {
+		return err
 	}
-	return nil
+	build := t.tag(tagBuild)
+	switch {
+	case build != "" && !c.place.has(build):
+		return nil
+	case t.completed():
+		return c.accept(ctx, t.Made)
+	}
+	return Cancel(ctx, c.api, t.ID)
 }
 
 // token names an import, by all that can change what comes of it.
@@ -232,13 +274,6 @@ func (c *conversion) tags(kind types.ResourceType) []types.TagSpecification {
 	return []types.TagSpecification{{ResourceType: kind, Tags: tagList(c.Task)}}
 }
 
-// ours says that a task was begun by the same call.
-func (c *conversion) ours(tags []types.Tag) bool {
-	return slices.ContainsFunc(tags, func(t types.Tag) bool {
-		return aws.ToString(t.Key) == importTag && aws.ToString(t.Value) == c.token()
-	})
-}
-
 // throughSnapshot has the disk made a snapshot and registers that.
 func (c *conversion) throughSnapshot(ctx context.Context) (AMI, error) {
 	r := &registering{Image: c.Image, images: c.api}
@@ -248,7 +283,7 @@ func (c *conversion) throughSnapshot(ctx context.Context) (AMI, error) {
 		}
 		return r.known(ctx, *found, true) // made in another way, of the same disk
 	}
-	id, err := c.snapshotTask(ctx)
+	id, err := c.begin(ctx, c.importSnapshot)
 	if err != nil {
 		return AMI{}, err
 	}
@@ -265,35 +300,76 @@ func (c *conversion) throughSnapshot(ctx context.Context) (AMI, error) {
 	if err != nil {
 		return AMI{}, err
 	}
-	if err := c.own(ctx, image.Snapshot); err != nil {
+	if err := c.takeOver(ctx, image.Snapshot); err != nil {
 		return AMI{}, err
 	}
 	return Register(ctx, c.api, image)
 }
 
-// snapshotTask returns the task that is on its way or done, or begins it.
-func (c *conversion) snapshotTask(ctx context.Context) (string, error) {
-	id, spent, err := c.taskOnItsWay(ctx)
-	if err != nil || id != "" {
-		return id, err
-	}
-	if err := c.stage(ctx); err != nil {
+// begin returns the task that is on its way or done, or begins it.
+func (c *conversion) begin(ctx context.Context, start func(ctx context.Context, token *string) (id *string, err error)) (string, error) {
+	release, err := c.place.take(ctx)
+	if err != nil {
 		return "", err
 	}
+	defer release()
+	for from, staged := time.Now(), false; ; {
+		t, spent, err := c.taskOnItsWay(ctx)
+		if err != nil {
+			return "", err
+		}
+		if t.ID != "" {
+			c.place.tagged(t.tag(tagBuild))
+			return t.ID, nil
+		}
+		if c.Stage != nil && !staged {
+			if err := c.Stage(ctx); err != nil {
+				return "", err
+			}
+			staged = true
+		}
+		id, err := start(ctx, c.clientToken(spent))
+		if err == nil {
+			c.place.tagged(c.Build)
+			return aws.ToString(id), nil
+		}
+		// A build of another process was faster, and its task is not shown yet.
+		if codeOf(err) != "IdempotentParameterMismatch" || time.Since(from) > visibleWithin {
+			return "", err
+		}
+		if err := pause(ctx, lookEvery); err != nil {
+			return "", err
+		}
+	}
+}
+
+func (c *conversion) importSnapshot(ctx context.Context, token *string) (*string, error) {
 	out, err := c.api.ImportSnapshot(ctx, &ec2.ImportSnapshotInput{
-		ClientToken: c.clientToken(spent), Description: aws.String(c.Image.Name), RoleName: c.role(),
+		ClientToken: token, Description: aws.String(c.Image.Name), RoleName: c.role(),
 		DiskContainer:     &types.SnapshotDiskContainer{Format: aws.String(strings.ToUpper(c.Format)), UserBucket: c.bucket()},
 		TagSpecifications: c.tags(types.ResourceTypeImportSnapshotTask),
 	})
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return aws.ToString(out.ImportTaskId), nil
+	return out.ImportTaskId, nil
+}
+
+func (c *conversion) importImage(ctx context.Context, token *string) (*string, error) {
+	out, err := c.api.ImportImage(ctx, &ec2.ImportImageInput{
+		ClientToken: token, Description: aws.String(c.Image.Name), RoleName: c.role(),
+		DiskContainers:    []types.ImageDiskContainer{{Format: aws.String(strings.ToUpper(c.Format)), UserBucket: c.bucket()}},
+		TagSpecifications: c.tags(types.ResourceTypeImportImageTask),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out.ImportTaskId, nil
 }
 
 // throughImage has the disk made an image, by a name that is not ours to choose.
 func (c *conversion) throughImage(ctx context.Context) (AMI, error) {
-	id, err := c.imageTask(ctx)
+	id, err := c.begin(ctx, c.importImage)
 	if err != nil {
 		return AMI{}, err
 	}
@@ -310,7 +386,7 @@ func (c *conversion) throughImage(ctx context.Context) (AMI, error) {
 	if err != nil {
 		return AMI{}, err
 	}
-	if err := c.own(ctx, append([]string{ami}, snapshots...)...); err != nil {
+	if err := c.takeOver(ctx, append([]string{ami}, snapshots...)...); err != nil {
 		return AMI{}, err
 	}
 	r := &registering{Image: c.Image, images: c.api}
@@ -351,60 +427,15 @@ func given(id *string) []string {
 	return []string{*id}
 }
 
-func (c *conversion) imageTask(ctx context.Context) (string, error) {
-	id, spent, err := c.taskOnItsWay(ctx)
-	if err != nil || id != "" {
-		return id, err
-	}
-	if err := c.stage(ctx); err != nil {
-		return "", err
-	}
-	out, err := c.api.ImportImage(ctx, &ec2.ImportImageInput{
-		ClientToken: c.clientToken(spent), Description: aws.String(c.Image.Name), RoleName: c.role(),
-		DiskContainers:    []types.ImageDiskContainer{{Format: aws.String(strings.ToUpper(c.Format)), UserBucket: c.bucket()}},
-		TagSpecifications: c.tags(types.ResourceTypeImportImageTask),
-	})
-	if err != nil {
-		return "", err
-	}
-	return aws.ToString(out.ImportTaskId), nil
-}
-
-func (c *conversion) stage(ctx context.Context) error {
-	if c.Stage == nil {
-		return nil
-	}
-	return c.Stage(ctx)
-}
-
-// begun is a task of the same import.
-type begun struct {
-	id string
-	task
-	made []string // the image, if it makes one, and its snapshots
-}
-
 // tasks yields those that were begun by the same call, ended or not.
-func (c *conversion) tasks(ctx context.Context) iter.Seq2[begun, error] {
+func (c *conversion) tasks(ctx context.Context) iter.Seq2[Task, error] {
+	all := imageTasks
 	if c.AsItIs {
-		return yieldOurs(c, SnapshotTasks(ctx, c.api), func(t types.ImportSnapshotTask) ([]types.Tag, begun) {
-			d := t.SnapshotTaskDetail
-			if d == nil {
-				d = &types.SnapshotTaskDetail{}
-			}
-			return t.Tags, begun{aws.ToString(t.ImportTaskId), task{state: aws.ToString(d.Status)}, given(d.SnapshotId)}
-		})
+		all = snapshotTasks
 	}
-	return yieldOurs(c, ImageTasks(ctx, c.api), func(t types.ImportImageTask) ([]types.Tag, begun) {
-		return t.Tags, begun{aws.ToString(t.ImportTaskId), task{state: aws.ToString(t.Status)}, append(given(t.ImageId), snapshotsOf(t)...)}
-	})
-}
-
-func yieldOurs[T any](c *conversion, all iter.Seq2[T, error], of func(T) ([]types.Tag, begun)) iter.Seq2[begun, error] {
-	return func(yield func(begun, error) bool) {
-		for t, err := range all {
-			tags, b := of(t)
-			if (err != nil || c.ours(tags)) && !yield(b, err) {
+	return func(yield func(Task, error) bool) {
+		for t, err := range all(ctx, c.api) {
+			if (err != nil || t.tag(importTag) == c.token()) && !yield(t, err) {
 				return
 			}
 		}
@@ -413,32 +444,32 @@ func yieldOurs[T any](c *conversion, all iter.Seq2[T, error], of func(T) ([]type
 
 // taskOnItsWay returns the task that is on its way or done. Where there is none, it
 // tells how many have come to nothing.
-func (c *conversion) taskOnItsWay(ctx context.Context) (id string, spent int, err error) {
+func (c *conversion) taskOnItsWay(ctx context.Context) (t Task, spent int, err error) {
 	for t, err := range c.tasks(ctx) {
 		if err != nil {
-			return "", 0, err
+			return Task{}, 0, err
 		}
 		if going, err := c.going(ctx, t); err != nil || going {
-			return t.id, 0, err
+			return t, 0, err
 		}
 		spent++
 	}
-	return "", spent, nil
+	return Task{}, spent, nil
 }
 
 // going says whether a task may still become something: it has not failed, and what it
 // has made, if it has, was not removed since.
-func (c *conversion) going(ctx context.Context, t begun) (bool, error) {
+func (c *conversion) going(ctx context.Context, t Task) (bool, error) {
 	switch {
 	case t.ended():
 		return false, nil
-	case !t.completed() || len(t.made) == 0:
+	case !t.completed() || len(t.Made) == 0:
 		return true, nil
 	case c.AsItIs:
-		s, err := describe(ctx, c.api, t.made[0])
+		s, err := describe(ctx, c.api, t.Made[0])
 		return s != nil, err
 	}
-	return c.imageThere(ctx, t.made[0])
+	return c.imageThere(ctx, t.Made[0])
 }
 
 func (c *conversion) imageThere(ctx context.Context, id string) (bool, error) {
@@ -458,6 +489,35 @@ func (c *conversion) role() *string {
 
 func (c *conversion) bucket() *types.UserBucket {
 	return &types.UserBucket{S3Bucket: aws.String(c.Bucket), S3Key: aws.String(c.Key)}
+}
+
+// takeOver makes what an import has made the caller's. Of several who wait for it the
+// first does that for all.
+func (c *conversion) takeOver(ctx context.Context, made ...string) error {
+	release, err := c.place.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return c.accept(ctx, made)
+}
+
+// accept is takeOver for whoever has the turn.
+func (c *conversion) accept(ctx context.Context, made []string) error {
+	all := strings.Join(made, " ")
+	if c.place.taken == all {
+		return nil
+	}
+	if c.Accept != nil {
+		if err := c.Accept(ctx, made); err != nil {
+			return err
+		}
+	}
+	if err := c.own(ctx, made...); err != nil {
+		return err
+	}
+	c.place.taken = all
+	return nil
 }
 
 // own puts the caller's tags on what an import has made. Until then its task has them.
@@ -485,11 +545,32 @@ func (t task) completed() bool { return t.state == "completed" }
 func (c *conversion) wait(ctx context.Context, id string, look func() (task, error)) error {
 	return c.Image.poll(ctx, "the import "+id, func() (string, bool, error) {
 		t, err := look()
-		if err == nil && t.ended() {
+		switch {
+		case err != nil:
+		case t.ended():
 			err = c.refused(id, t)
+		case t.state != "" && !t.completed():
+			err = c.claim(ctx, id)
 		}
 		return strings.TrimSpace(t.state + " " + t.progress + " " + t.message), t.completed(), err
 	})
+}
+
+// claim gives an import the build's tag, where it has that of none which waits. What may
+// pass by itself is tried again with the next look.
+func (c *conversion) claim(ctx context.Context, id string) error {
+	if !c.place.claim() {
+		return nil
+	}
+	_, err := c.api.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{id}, Tags: tagList(map[string]string{tagBuild: c.Build})})
+	if err == nil {
+		return nil
+	}
+	c.place.tagged("")
+	if fault, _ := answer.Means(err); fault == builder.Transient {
+		return nil
+	}
+	return failed(err, "the import %s could not be tagged", id)
 }
 
 // refused says what a message of VM Import means: it begins with who has to act.
@@ -503,8 +584,10 @@ func (c *conversion) refused(id string, t task) error {
 		e.Fault, e.Hint = builder.Author, "VM Import takes certain systems and formats alone: see AWS's list of its errors, and mend or convert the disk"
 	case strings.HasPrefix(t.message, "ServerError"):
 		e.Fault, e.Hint = builder.Transient, "repeat the build"
+	case t.message == "", strings.Contains(strings.ToLower(t.message), "cancel"):
+		e.Fault, e.Hint = builder.Transient, "somebody has cancelled the import; repeat the build: it begins another one"
 	default:
-		e.Hint = "see the task in the EC2 console: somebody may have cancelled it"
+		e.Hint = "see the task in the EC2 console"
 	}
 	return e
 }

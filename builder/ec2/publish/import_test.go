@@ -40,6 +40,7 @@ type importing struct {
 	wrong    []error // what the model says
 	forms    []url.Values
 	tasks    map[string]string // by token
+	tags     url.Values        // of the last task
 	looks    int
 	image    string // registered, or made by the import
 	tagged   []string
@@ -109,6 +110,11 @@ func (i *importing) answer(action string, form url.Values) (int, string) {
 			i.imported++
 			i.tasks[token] = fmt.Sprintf("import-%d", i.imported)
 		}
+		i.tags = url.Values{}
+		for n := 1; form.Has(fmt.Sprintf("TagSpecification.1.Tag.%d.Key", n)); n++ {
+			tag := fmt.Sprintf("TagSpecification.1.Tag.%d.", n)
+			i.tags.Set(form.Get(tag+"Key"), form.Get(tag+"Value"))
+		}
 		inside = "<importTaskId>" + i.tasks[token] + "</importTaskId>"
 	case "DescribeImportSnapshotTasks":
 		inside = "<importSnapshotTaskSet>" + i.task(form, "<snapshotTaskDetail>%s<snapshotId>snap-1</snapshotId></snapshotTaskDetail>") + "</importSnapshotTaskSet>"
@@ -118,6 +124,9 @@ func (i *importing) answer(action string, form url.Values) (int, string) {
 		inside = "<snapshotSet><item><snapshotId>snap-1</snapshotId><status>completed</status></item></snapshotSet>"
 	case "CreateTags":
 		i.tagged = append(i.tagged, form.Get("ResourceId.1"), form.Get("ResourceId.2"))
+		if form.Get("ResourceId.1") == "import-1" {
+			i.tags.Set(form.Get("Tag.1.Key"), form.Get("Tag.1.Value"))
+		}
 		if slices.Contains(i.tagged, "ami-1") {
 			i.image = "import-ami-1"
 		}
@@ -133,6 +142,13 @@ func (i *importing) answer(action string, form url.Values) (int, string) {
 	return http.StatusOK, "<" + action + "Response>" + inside + "</" + action + "Response>"
 }
 
+// tagOf is a tag of the task that was begun.
+func (i *importing) tagOf(key string) string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.tags.Get(key)
+}
+
 // task is the one that was begun, in its present state.
 func (i *importing) task(form url.Values, format string) string {
 	if len(i.tasks) == 0 {
@@ -146,10 +162,10 @@ func (i *importing) task(form url.Values, format string) string {
 	xml.EscapeText(&message, []byte(state[2])) // a buffer takes everything
 	detail := fmt.Sprintf("<status>%s</status><progress>%s</progress><statusMessage>%s</statusMessage>", state[0], state[1], message.String())
 	tags := ""
-	for token := range i.tasks {
-		tags = "<tagSet><item><key>ingot:import</key><value>" + token + "</value></item></tagSet>"
+	for key := range i.tags {
+		tags += "<item><key>" + key + "</key><value>" + i.tags.Get(key) + "</value></item>"
 	}
-	return "<item><importTaskId>import-1</importTaskId>" + tags + fmt.Sprintf(format, detail) + "</item>"
+	return "<item><importTaskId>import-1</importTaskId><tagSet>" + tags + "</tagSet>" + fmt.Sprintf(format, detail) + "</item>"
 }
 
 func imported(format string, asItIs bool) publish.Import {
@@ -235,13 +251,15 @@ func TestImportThatIsRefused(t *testing.T) {
 		whose  builder.Fault
 		says   string
 	}{
-		"a bad disk":        {imported("vmdk", false), "deleted||ClientError: Disk validation failed [OVF file parsing]", "", builder.Author, "Disk validation failed"},
-		"their failure":     {imported("vmdk", true), "deleting||ServerError: an internal error has occurred", "", builder.Transient, "internal error"},
-		"cancelled":         {imported("raw", true), "deleted||", "", builder.Internal, "given up"},
-		"no role":           {imported("raw", true), "", "InvalidParameter", builder.Internal, "service role"},
-		"no permission":     {imported("raw", false), "", "UnauthorizedOperation", builder.Internal, "could not be imported"},
-		"vhdx as it is":     {imported("vhdx", true), "", "", builder.Author, "format"},
-		"an unknown format": {imported("iso", false), "", "", builder.Author, "format"},
+		"a bad disk":         {imported("vmdk", false), "deleted||ClientError: Disk validation failed [OVF file parsing]", "", builder.Author, "Disk validation failed"},
+		"their failure":      {imported("vmdk", true), "deleting||ServerError: an internal error has occurred", "", builder.Transient, "internal error"},
+		"cancelled":          {imported("raw", true), "deleted||", "", builder.Transient, "given up"},
+		"cancelled, it says": {imported("raw", false), "deleting||User cancelled the task", "", builder.Transient, "given up"},
+		"nobody knows why":   {imported("raw", false), "deleted||An error", "", builder.Internal, "An error"},
+		"no role":            {imported("raw", true), "", "InvalidParameter", builder.Internal, "service role"},
+		"no permission":      {imported("raw", false), "", "UnauthorizedOperation", builder.Internal, "could not be imported"},
+		"vhdx as it is":      {imported("vhdx", true), "", "", builder.Author, "format"},
+		"an unknown format":  {imported("iso", false), "", "", builder.Author, "format"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

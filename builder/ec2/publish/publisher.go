@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -47,7 +46,7 @@ type Publisher struct {
 	Watch   Watch             // of what is waited for; nil: each wait asks for itself
 	Bucket  Bucket            // for VM Import
 
-	waits waits
+	waits Waits // for VM Import
 }
 
 // Bucket is where disks lie for VM Import. The zero value has none.
@@ -139,38 +138,16 @@ func (p *Publisher) convert(ctx context.Context, spec builder.PublishSpec, image
 	if image.Tags["Name"] == "" {
 		image.Tags["Name"] = image.Name // VM Import gives images names of its own
 	}
-	i := Import{
+	return Convert(ctx, b.Imports, Import{
 		Source: from, Image: image, Task: task, AsItIs: spec.Via == recipe.ViaImportSnapshot, TokensOnly: true, Role: b.Role,
+		Build: spec.Build, Waits: &p.waits,
 		Stage: func(ctx context.Context) error {
 			log("the disk is put into the bucket " + b.Name)
 			return p.stage(ctx, spec.Image.Ref, from)
 		},
-	}
-	p.waits.join(from.Key)
-	ami, err := Convert(ctx, b.Imports, i)
-	p.waits.leave(from.Key, func() {
-		if err != nil && ctx.Err() != nil && !builder.GoesOn(ctx) {
-			p.abandon(ctx, i, log)
-		}
+		// Also of an image that was there: who made it may have died before this.
+		Unstage: func(ctx context.Context) { p.unstage(ctx, from, log) },
 	})
-	if err != nil {
-		return AMI{}, err
-	}
-	p.unstage(ctx, from, log) // also of an image that was there: who made it may have died before this
-	return ami, nil
-}
-
-// abandonWithin is for what is done after a build was cancelled.
-const abandonWithin = 20 * time.Second
-
-// abandon ends an import for which a build has waited that was cancelled.
-func (p *Publisher) abandon(ctx context.Context, i Import, log func(string)) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonWithin)
-	defer cancel()
-	if err := Abandon(ctx, p.Bucket.Imports, i); err != nil {
-		log(fmt.Sprintf("VM Import goes on with s3://%s/%s: %v", i.Bucket, i.Key, err))
-	}
-	p.unstage(ctx, i.Source, log)
 }
 
 // unstage removes a disk from the bucket.
@@ -178,33 +155,6 @@ func (p *Publisher) unstage(ctx context.Context, from Source, log func(string)) 
 	if _, err := p.Bucket.Objects.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: aws.String(from.Bucket), Key: aws.String(from.Key)}); err != nil {
 		log(fmt.Sprintf("s3://%s/%s is not needed any more and could not be removed: %v", from.Bucket, from.Key, failed(err, "the bucket refuses")))
 	}
-}
-
-// waits counts those who wait for an import: two builds may have the same image, and
-// the end of one must not take it from the other.
-type waits struct {
-	mu sync.Mutex
-	of map[string]int
-}
-
-func (w *waits) join(key string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.of == nil {
-		w.of = map[string]int{}
-	}
-	w.of[key]++
-}
-
-// leave lets the last one that waits do something, which who joins next finds done.
-func (w *waits) leave(key string, last func()) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.of[key]--; w.of[key] > 0 {
-		return
-	}
-	delete(w.of, key)
-	last()
 }
 
 // stage writes the disk into the bucket in a form that VM Import takes.
