@@ -3,6 +3,7 @@ package ec2
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/ec2/ec2test"
+	"github.com/seed-6db18919/ingot/builder/recipe"
 )
 
 // of is a parent as a build wants it.
@@ -92,6 +94,14 @@ func (i *importing) left(live ...string) []Leftover {
 		i.Fatal(err)
 	}
 	return all
+}
+
+// reap removes what is left.
+func (i *importing) reap(all []Leftover) {
+	i.Helper()
+	if removed, err := i.d.Reap(i.Context(), all); err != nil || len(removed) != len(all) {
+		i.Fatalf("of %+v were removed %+v, %v", all, removed, err)
+	}
 }
 
 func (i *importing) onItsWay() []ec2test.Resource { return i.cloud.Leftovers(i.Context()).Imports }
@@ -238,5 +248,206 @@ func TestAnotherImportAfterOneThatWasCancelled(t *testing.T) {
 	i.resolve(i.d, of("1", p))
 	if len(i.cloud.Imports()) != 2 || len(i.imported()) != 1 {
 		t.Errorf("imports %v, AMIs %v", i.cloud.Imports(), i.imported())
+	}
+}
+
+// killed has the process of build 1 killed while it waits for its parent.
+func (i *importing) killed(p builder.ParentSource) {
+	i.Helper()
+	life := newMortal(i.T, i.cloud, i.cfg)
+	w := i.wait(newDriver(i.T, life.cfg), of("1", p), "pending")
+	i.reach(w, "pending")
+	life.kill()
+	if w.ended(nil) == nil {
+		i.Fatal("it was not killed")
+	}
+}
+
+// TestImportOfAKilledDaemonIsReaped, when its build has ended before another daemon took
+// it up.
+func TestImportOfAKilledDaemonIsReaped(t *testing.T) {
+	i := newImporting(t)
+	p := i.put("disks/golden.vmdk", "KDMV killed")
+	release := i.cloud.HoldImports()
+	i.killed(p)
+	id := i.cloud.Imports()[0]
+	if left := i.left("1"); len(left) > 0 {
+		t.Errorf("of a build that is taken up there is to be reaped %+v", left)
+	}
+	left := i.left()
+	if len(left) != 1 || left[0].Kind != "import" || left[0].ID != id || left[0].Build != "1" || left[0].Why == "" {
+		t.Fatalf("to be reaped: %+v, want the import %s", left, id)
+	}
+	if err := i.d.tag(t.Context(), map[string]string{tagBuild: "2"}, id); err != nil {
+		t.Fatal(err)
+	}
+	if removed, err := i.d.Reap(t.Context(), left); err != nil || len(removed) > 0 || len(i.onItsWay()) != 1 {
+		t.Errorf("removed %+v, %v, what another build has taken up", removed, err)
+	}
+	i.reap(i.left())
+	if left := i.left(); len(left) > 0 || len(i.onItsWay()) > 0 {
+		t.Errorf("then there is %+v", left)
+	}
+	if _, err := i.d.Reap(t.Context(), left); err != nil {
+		t.Errorf("once more: %v", err)
+	}
+	release()
+	i.resolve(i.d, of("3", p))
+	if tasks := len(i.cloud.Imports()); tasks != 2 || len(i.imported()) != 1 {
+		t.Errorf("%d imports, AMIs %v", tasks, i.imported())
+	}
+	i.killed(i.put("disks/golden.vmdk", "KDMV of ours"))
+	other := i.cfg
+	other.Owner = "other"
+	if left, err := newDriver(t, other).Leftovers(t.Context(), func(string) bool { return false }); err != nil || len(left) > 0 {
+		t.Errorf("another daemon would reap %+v, %v", left, err)
+	}
+}
+
+// TestWhatAnImportMadeForNobodyIsReaped: it has no tags, as VM Import gives none.
+func TestWhatAnImportMadeForNobodyIsReaped(t *testing.T) {
+	i := newImporting(t)
+	p := i.put("disks/golden.ova", strings.Repeat("\x00", 257)+"ustar "+ec2test.AnotherDisk)
+	i.killed(p)
+	lookOn(t, i.d.aws.Imports)
+	if left := i.left("1"); len(left) > 0 {
+		t.Errorf("of a build that is taken up there is to be reaped %+v", left)
+	}
+	left := i.left()
+	if len(left) != 1 || left[0].Kind != "import" || left[0].Build != "1" {
+		t.Fatalf("to be reaped: %+v", left)
+	}
+	i.resolve(i.d, of("2", p))
+	if removed, err := i.d.Reap(t.Context(), left); err != nil || len(removed) > 0 || len(i.imported()) != 1 || len(i.left()) > 0 {
+		t.Errorf("removed %+v, %v, what another build has taken up", removed, err)
+	}
+
+	i.killed(i.put("disks/golden.ova", strings.Repeat("\x00", 257)+"ustar again "+ec2test.AnotherDisk))
+	lookOn(t, i.d.aws.Imports)
+	untagged := i.cloud.Faults.Add(&ec2test.Fault{Service: "ec2", Operation: "DeregisterImage", Where: func(r *ec2test.Request) bool {
+		return !slices.ContainsFunc(i.imported(), func(image ec2test.Resource) bool {
+			return image.ID == r.Form.Get("ImageId") && image.Tags[tagManaged] == "true" && image.Tags[tagOwner] == "test"
+		})
+	}})
+	i.reap(i.left())
+	if now := i.cloud.Leftovers(t.Context()); len(now.Images) != 1 || len(now.Snapshots) > 0 || len(i.left()) > 0 || untagged.Hits() > 0 {
+		t.Errorf("then there is %v, after %d removals that no policy allows", now, untagged.Hits())
+	}
+}
+
+// TestParentKilledAtAnyCallIsSomebodys: whatever is there when the process has died at a
+// call is taken up by the next build, or reaped.
+func TestParentKilledAtAnyCallIsSomebodys(t *testing.T) {
+	for call, times := range map[string]int{"ImportImage": 1, "DescribeImportImageTasks": 6, "CreateTags": 1} {
+		for n := range times {
+			for when, effect := range map[string]ec2test.Effect{"before": ec2test.Disconnect(), "after": ec2test.LoseAnswer()} {
+				t.Run(fmt.Sprintf("%s %s %d", when, call, n+1), func(t *testing.T) {
+					t.Parallel()
+					parentKilledAt(t, call, n+1, effect)
+				})
+			}
+		}
+	}
+}
+
+func parentKilledAt(t *testing.T, call string, n int, effect ec2test.Effect) {
+	i := newImporting(t)
+	p := i.put("disks/golden.vmdk", "KDMV killed")
+	life := newMortal(t, i.cloud, i.cfg)
+	met := i.cloud.Faults.Add(&ec2test.Fault{Service: "ec2", Operation: call, From: n, Times: 1, Effect: ec2test.Before(func(*ec2test.Request) { life.kill() })})
+	i.cloud.Faults.Add(&ec2test.Fault{Service: "ec2", Operation: call, From: n, Times: 1, Effect: effect})
+	if base, err := newDriver(t, life.cfg).Resolve(life.ctx, of("1", p), func(string) {}); met.Hits() == 0 {
+		t.Fatalf("it was not killed: %+v, %v", base, err)
+	}
+	i.cloud.Faults.Clear()
+	lookOn(t, i.d.aws.Imports)
+	i.reap(i.left())
+	left := i.cloud.Leftovers(t.Context())
+	if complete := left.With(tagImage, "complete"); left.String() != complete.String() || len(i.left()) > 0 {
+		t.Errorf("neither complete nor reaped: %v", left)
+	}
+	i.resolve(i.d, of("2", p))
+	if len(i.imported()) != 1 {
+		t.Errorf("AMIs %v", i.imported())
+	}
+}
+
+// TestImportThatCannotBeCancelledIsTheReapers, when AWS limits the calls for longer than
+// a build that has ended waits.
+func TestImportThatCannotBeCancelledIsTheReapers(t *testing.T) {
+	t.Parallel()
+	i := newImporting(t)
+	i.cloud.HoldImports()
+	throttled := func(times int) *ec2test.Fault {
+		return i.cloud.Faults.Add(&ec2test.Fault{Service: "ec2", Operation: "CancelImportTask", Times: times, Effect: ec2test.Throttle()})
+	}
+	some := throttled(3)
+	w := i.wait(i.d, of("1", i.put("disks/golden.vmdk", "KDMV throttled")), "pending")
+	i.reach(w, "pending")
+	if w.ended(nil); some.Hits() != 3 || len(i.onItsWay()) > 0 {
+		t.Errorf("after %d refusals there is on its way %v", some.Hits(), i.onItsWay())
+	}
+	throttled(0)
+	w = i.wait(i.d, of("2", i.put("disks/golden.vmdk", "KDMV throttled for longer")), "pending")
+	i.reach(w, "pending")
+	if err := w.ended(nil); !errors.Is(err, context.Canceled) || !strings.Contains(strings.Join(w.log, "\n"), "left to the reaper") {
+		t.Errorf("it ended with %v, and said %q", err, w.log)
+	}
+	i.cloud.Faults.Clear()
+	i.cloud.Faults.Add(&ec2test.Fault{Service: "ec2", Operation: "CancelImportTask", Times: 1, Effect: ec2test.Refuse(http.StatusBadRequest, "IncorrectState")})
+	if removed, err := i.d.Reap(t.Context(), i.left()); err == nil || len(removed) > 0 {
+		t.Errorf("the reaper says %v of an import that it could not cancel, and to have removed %+v", err, removed)
+	}
+	i.reap(i.left())
+	if now := i.onItsWay(); len(now) > 0 {
+		t.Errorf("on their way: %v", now)
+	}
+}
+
+// TestWhoMayNotImportIsReapedAllTheSame: most daemons have no policy for imports.
+func TestWhoMayNotImportIsReapedAllTheSame(t *testing.T) {
+	i := newImporting(t)
+	id := launched(t, i.d, map[string]string{tagManaged: "true", tagOwner: "test", tagBuild: "1"})
+	i.cloud.Faults.Add(&ec2test.Fault{Service: "ec2", Operation: "DescribeImportImageTasks", Effect: ec2test.Refuse(http.StatusForbidden, "UnauthorizedOperation")})
+	if left := i.left(); len(left) != 1 || left[0].ID != id {
+		t.Errorf("to be reaped: %+v, want %s", left, id)
+	}
+	i.cloud.Faults.Clear()
+	i.cloud.Faults.Add(&ec2test.Fault{Service: "ec2", Operation: "DescribeImportSnapshotTasks", Effect: ec2test.Refuse(http.StatusBadRequest, "InvalidParameterValue")})
+	if left, err := i.d.Leftovers(t.Context(), func(string) bool { return false }); err == nil {
+		t.Errorf("the account cannot be listed, and to be reaped is %+v", left)
+	}
+}
+
+// TestPublicationThatIsKilledIsReaped: what an import makes of a disk has an owner from
+// the start, too.
+func TestPublicationThatIsKilledIsReaped(t *testing.T) {
+	for _, via := range []recipe.Via{recipe.ViaImportImage, recipe.ViaImportSnapshot} {
+		for _, completed := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, completed: %t", via, completed), func(t *testing.T) {
+				t.Parallel()
+				i := newImporting(t)
+				release := i.cloud.HoldImports()
+				life := newMortal(t, i.cloud, i.cfg)
+				_, err := newPublisher(t, i.cloud, life.cfg, life.sdk, emptyDisk(t), via).publish(life.ctx, "1", func(line string) {
+					if strings.HasSuffix(line, "pending") {
+						life.kill()
+					}
+				})
+				if err == nil || len(i.onItsWay()) != 1 {
+					t.Fatalf("killed with %v, on their way: %v", err, i.onItsWay())
+				}
+				if release(); completed {
+					lookOn(t, i.d.aws.Imports)
+				}
+				if left := i.left("1"); len(left) > 0 {
+					t.Errorf("of a build that is taken up there is to be reaped %+v", left)
+				}
+				i.reap(i.left())
+				if now := i.cloud.Leftovers(t.Context()); now.String() != "" || len(i.left()) > 0 {
+					t.Errorf("then there is %v", now)
+				}
+			})
+		}
 	}
 }

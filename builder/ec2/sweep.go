@@ -16,10 +16,10 @@ import (
 
 // Leftover is something in the account that no build owns.
 type Leftover struct {
-	Kind  string    `json:"kind"` // instance, image, snapshot or volume
+	Kind  string    `json:"kind"` // instance, image, snapshot, volume or import
 	ID    string    `json:"id"`
 	Build string    `json:"build"`
-	Since time.Time `json:"since"`
+	Since time.Time `json:"since,omitzero"` // EC2 does not tell it of imports
 	Why   string    `json:"why"`
 }
 
@@ -56,6 +56,9 @@ func (d *Driver) Leftovers(ctx context.Context, live func(build string) bool) ([
 		return nil, err
 	}
 	if err := d.loose(ctx, used, add); err != nil {
+		return nil, err
+	}
+	if err := d.imports(ctx, add); err != nil {
 		return nil, err
 	}
 	return all, nil
@@ -150,6 +153,8 @@ func (d *Driver) reap(ctx context.Context, l Leftover) (gone bool, err error) {
 		return d.reapInstance(ctx, l.ID)
 	case "image":
 		return d.reapImage(ctx, l.ID)
+	case "import":
+		return d.reapImport(ctx, l)
 	case "snapshot":
 		_, err := d.aws.Compute.DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: aws.String(l.ID)})
 		return err == nil, err

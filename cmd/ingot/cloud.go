@@ -164,8 +164,8 @@ func reapCommand(o *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "reap",
 		Short: "Remove from the AWS account what no build owns",
-		Long: `Lists instances, unfinished images, snapshots and volumes that builds of this owner (aws.owner) have made and that
-no build owns any more, and removes them. Whatever does not carry ingot's own tags is never touched, nor are
+		Long: `Lists instances, unfinished images, snapshots, volumes and imports of disks that builds of this owner (aws.owner) have
+made and that no build owns any more, and removes or cancels them. Whatever does not carry ingot's own tags is never touched, nor are
 finished images, and instances that are kept for a while (ingot kept). The daemon does the same every few minutes.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -224,7 +224,11 @@ func printLeftovers(c *cobra.Command, all []ec2.Leftover, dry, asJSON bool) erro
 	w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "%s\tID\tBUILD\tSINCE\tWHY\n", verb)
 	for _, l := range all {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", l.Kind, l.ID, l.Build, l.Since.Local().Format(time.DateTime), l.Why)
+		since := "-"
+		if !l.Since.IsZero() {
+			since = l.Since.Local().Format(time.DateTime)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", l.Kind, l.ID, l.Build, since, l.Why)
 	}
 	return w.Flush()
 }

@@ -89,7 +89,7 @@ const sayPublish = `It writes disks that were built locally into snapshots and m
 policy above.`
 
 const sayImports = `For parents that are [disks in S3](aws.md#disks-in-s3), and for recipes that say how they are [published](publish.md#vm-import) with
-` + "`via: import-image` or `via: import-snapshot`" + `. Give it beside the others, and only where it is used: VM Import does not tag what it makes, so that this policy has to tag images and snapshots that are there already and carry no tag of ingot. VM Import itself needs
+` + "`via: import-image` or `via: import-snapshot`" + `. Give it beside the others, and only where it is used: VM Import does not tag what it makes, so that this policy has to tag images and snapshots that are there already and carry no tag of ingot. ` + "`ingot reap`" + ` needs it to find and end imports; without it, it passes them over. VM Import itself needs
 the role vmimport with access to the bucket. Where disks lie in other buckets than ingot's own, add those to ` + "`Objects` and `ListBucket`" + `.`
 
 const sayInstances = `What the Systems Manager agent needs, and no more: files and results travel through addresses of S3 that the daemon signs, so that
