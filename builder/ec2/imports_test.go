@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -27,7 +28,8 @@ func of(build string, p builder.ParentSource) builder.ParentSource {
 // waiting is a build that waits for its parent.
 type waiting struct {
 	end  context.CancelCauseFunc
-	at   map[string]chan struct{} // closed when its log has a line that ends so
+	at   map[string]func()          // for lines of its log that end so
+	met  map[string]<-chan struct{} // closed when there was one
 	over chan struct{}
 	base builder.Base
 	err  error
@@ -39,9 +41,10 @@ type waiting struct {
 // wait begins to wait for a parent.
 func (i *importing) wait(d *Driver, p builder.ParentSource, at ...string) *waiting {
 	ctx, end := context.WithCancelCause(i.Context())
-	w := &waiting{end: end, at: map[string]chan struct{}{}, over: make(chan struct{})}
+	w := &waiting{end: end, at: map[string]func(){}, met: map[string]<-chan struct{}{}, over: make(chan struct{})}
 	for _, words := range at {
-		w.at[words] = make(chan struct{})
+		met := make(chan struct{})
+		w.met[words], w.at[words] = met, sync.OnceFunc(func() { close(met) })
 	}
 	i.Cleanup(func() { end(nil); <-w.over })
 	go func() {
@@ -57,8 +60,7 @@ func (w *waiting) said(line string) {
 	w.log = append(w.log, line)
 	for words, reached := range w.at {
 		if strings.HasSuffix(line, words) {
-			delete(w.at, words)
-			close(reached)
+			reached()
 		}
 	}
 }
@@ -66,14 +68,8 @@ func (w *waiting) said(line string) {
 // reach waits for a line of the log.
 func (i *importing) reach(w *waiting, words string) {
 	i.Helper()
-	w.mu.Lock()
-	reached := w.at[words]
-	w.mu.Unlock()
-	if reached == nil {
-		return
-	}
 	select {
-	case <-reached:
+	case <-w.met[words]:
 	case <-w.over:
 		i.Fatalf("it ended before %q: %+v, %v", words, w.base, w.err)
 	}
@@ -212,6 +208,36 @@ func (i *importing) claims(times int) (wait func(w *waiting)) {
 		case <-w.over:
 			i.Fatalf("it ended with %+v, %v", w.base, w.err)
 		}
+	}
+}
+
+// TestWhoComesWhileAnImportIsGivenUp waits for that, and begins another one.
+func TestWhoComesWhileAnImportIsGivenUp(t *testing.T) {
+	i := newImporting(t)
+	p := i.put("disks/golden.vmdk", "KDMV given up")
+	release := i.cloud.HoldImports()
+	defer release()
+	first := i.wait(i.d, of("1", p), "pending")
+	i.reach(first, "pending")
+	came := make(chan *waiting, 1)
+	i.cloud.Faults.Add(&ec2test.Fault{Service: "ec2", Operation: "CancelImportTask", Times: 1, Effect: ec2test.Before(func(*ec2test.Request) {
+		second := i.wait(i.d, of("2", p), "pending")
+		select {
+		case <-second.met["pending"]:
+			t.Error("it takes up an import that is given up")
+		case <-second.over:
+		case <-time.After(time.Second): // in which it could
+		}
+		came <- second
+	})})
+	if err := first.ended(nil); !errors.Is(err, context.Canceled) {
+		t.Fatalf("the first ended with %v", err)
+	}
+	second := <-came
+	i.reach(second, "pending")
+	release()
+	if <-second.over; second.err != nil || len(i.cloud.Imports()) != 2 || len(i.imported()) != 1 {
+		t.Errorf("the second has %+v, %v, of the imports %v", second.base, second.err, i.cloud.Imports())
 	}
 }
 
