@@ -15,6 +15,7 @@ import (
 // Kept is an instance that has stayed after its build, for people to look into.
 type Kept struct {
 	Build  string    `json:"build"`
+	Ledger string    `json:"ledger,omitempty"` // that counts the build, where builds of several are kept in one place
 	Recipe string    `json:"recipe,omitempty"` // that failed: its next failure takes the place of this one
 	Stage  Stage     `json:"stage"`            // in which the build failed on it
 	Driver string    `json:"driver"`
@@ -55,7 +56,7 @@ var (
 // value gives it back.
 type Keep struct {
 	For    time.Duration // how long it is kept
-	Most   int           // how many are kept at once, whoever kept them; at least 1
+	Most   int           // how many the Keeper lists at once, whoever kept them; at least 1
 	Recipe string        // Kept.Recipe: the same for builds whose failures replace each other
 	Never  string        // why nothing is kept, though the recipe asks for it; else empty
 }

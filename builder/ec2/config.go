@@ -97,9 +97,12 @@ type Config struct {
 	Services Services
 	Region   string
 
-	// Owner tells the things of one daemon from those of others in the account: what
-	// nobody of this owner uses, Sweep and the reaper remove.
-	Owner  string
+	// Owner tells ingot's things from those of others in the account; policies rely on it.
+	Owner string
+	// Ledger is the id of the one in which builds are counted: by it what two ledgers of one
+	// owner make is told apart. Empty: what is kept of builds of all of them is there to be
+	// looked at, and only what no ledger made is the driver's own.
+	Ledger string
 	Bucket string
 	Prefix string // of the keys in the bucket; empty, or ending in a slash
 

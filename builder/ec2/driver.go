@@ -108,17 +108,18 @@ func (d *Driver) describeImage(ctx context.Context, ami string) (types.Image, er
 	return out.Images[0], nil
 }
 
-// Image implements builder.Driver.
+// Image implements builder.Driver. One that a build of another ledger has completed
+// serves as well.
 func (d *Driver) Image(ctx context.Context, key string) (builder.Image, bool, error) {
 	image, found, err := d.imageByKey(ctx, key)
-	if err != nil || !found || image.State != types.ImageStateAvailable || tagOf(image.Tags, tagImage) == "" {
+	if err != nil || !found {
 		return builder.Image{}, false, failed(builder.StageImage, "the images of the account could not be listed", err)
 	}
 	made, err := d.finished(ctx, image)
 	return made, err == nil, failed(builder.StageImage, "the image's inventory could not be read", err)
 }
 
-// imageByKey is the AMI of a build key, ready or not.
+// imageByKey is the newest AMI of a build key that was completed.
 func (d *Driver) imageByKey(ctx context.Context, key string) (types.Image, bool, error) {
 	out, err := d.aws.Compute.DescribeImages(ctx, &ec2.DescribeImagesInput{
 		Owners: []string{"self"}, Filters: d.ours(filter("tag:"+tagKey, key)),
@@ -127,7 +128,7 @@ func (d *Driver) imageByKey(ctx context.Context, key string) (types.Image, bool,
 		return types.Image{}, false, err
 	}
 	images := slices.DeleteFunc(out.Images, func(i types.Image) bool {
-		return broken(i) || i.State == types.ImageStateDeregistered
+		return i.State != types.ImageStateAvailable || tagOf(i.Tags, tagImage) == ""
 	})
 	if len(images) == 0 {
 		return types.Image{}, false, nil

@@ -25,7 +25,7 @@ func (d *Driver) imports(ctx context.Context, add adder) error {
 		case err != nil:
 			return failed("", "the imports of the account could not be listed", err)
 		case t.Active():
-			add("import", t.ID, t.Tags, &time.Time{}, "its build has ended")
+			add("import", t.ID, t.Tags, &time.Time{}, ended)
 		case t.Completed() && tagOf(t.Tags, tagManaged) == "true" && tagOf(t.Tags, tagOwner) == d.cfg.Owner:
 			completed = append(completed, t)
 		}
@@ -94,17 +94,21 @@ func (d *Driver) reapImport(ctx context.Context, l Leftover) (gone bool, err err
 		if err != nil || len(untaken) == 0 {
 			return false, err
 		}
-		err = d.discard(ctx, l.Build, t.Made)
+		of := map[string]string{}
+		if l.Ledger != "" {
+			of[tagLedger] = l.Ledger
+		}
+		err = d.discard(ctx, d.tags(l.Build, of), t.Made)
 		return err == nil, err
 	}
 	return false, nil
 }
 
 // discard removes what an import has made. Only what has ingot's tags may be removed,
-// and by them it is found again if that is broken off.
-func (d *Driver) discard(ctx context.Context, build string, made []string) error {
+// and by those of its build it is found again if that is broken off.
+func (d *Driver) discard(ctx context.Context, tags []types.Tag, made []string) error {
 	err := d.appeared(ctx, func() error {
-		_, err := d.aws.Compute.CreateTags(ctx, &ec2.CreateTagsInput{Resources: made, Tags: d.tags(build, nil)})
+		_, err := d.aws.Compute.CreateTags(ctx, &ec2.CreateTagsInput{Resources: made, Tags: tags})
 		return err
 	})
 	if err != nil {

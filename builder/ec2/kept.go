@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -20,7 +22,7 @@ import (
 
 // retain keeps the instance as it runs. Its tags say until when, to any process.
 func (m *machine) retain(ctx context.Context, k builder.Kept) (builder.Kept, error) {
-	k.Driver, k.Ref, k.Recipe = Name, m.id, recipeTag(k.Recipe)
+	k.Driver, k.Ref, k.Ledger, k.Recipe = Name, m.id, m.d.cfg.Ledger, recipeTag(k.Recipe)
 	tags := map[string]string{tagKept: k.Until.UTC().Format(time.RFC3339), tagSince: k.Since.UTC().Format(time.RFC3339Nano)}
 	if k.Recipe != "" {
 		tags[tagRecipe] = k.Recipe
@@ -82,9 +84,13 @@ func keptSince(i types.Instance) time.Time {
 	return aws.ToTime(i.LaunchTime)
 }
 
-// kept are the instances that are, the oldest first.
+// kept are the instances that are, the oldest first. Who has no ledger sees those of all.
 func (d *Driver) kept(ctx context.Context) ([]types.Instance, error) {
-	all, err := d.instances(ctx)
+	find := d.instances
+	if d.cfg.Ledger == "" {
+		find = d.ownersInstances
+	}
+	all, err := find(ctx)
 	if err != nil {
 		return nil, failed("", "the instances of the account could not be listed", err)
 	}
@@ -93,14 +99,27 @@ func (d *Driver) kept(ctx context.Context) ([]types.Instance, error) {
 	return all, nil
 }
 
-// keptOf are those of a build.
+// keptOf are those of a build. Two ledgers may each have a build of that number.
 func (d *Driver) keptOf(ctx context.Context, build string) ([]types.Instance, error) {
 	all, err := d.kept(ctx)
-	all = slices.DeleteFunc(all, func(i types.Instance) bool { return tagOf(i.Tags, tagBuild) != build })
-	if err == nil && len(all) == 0 {
-		err = builder.ErrNotKept
+	if err != nil {
+		return nil, err
 	}
-	return all, err
+	all = slices.DeleteFunc(all, func(i types.Instance) bool { return tagOf(i.Tags, tagBuild) != build })
+	if len(all) == 0 {
+		return nil, builder.ErrNotKept
+	}
+	of := map[string]string{}
+	for _, i := range all {
+		if ledger := tagOf(i.Tags, tagLedger); ledger != "" {
+			of[ledger] = fmt.Sprintf("%s (%s)", ledger, aws.ToString(i.InstanceId))
+		}
+	}
+	if len(of) > 1 {
+		return nil, fmt.Errorf("several ledgers keep an instance of a build %s: %s; name the one that is meant with --ledger, `ingot kept` lists their recipes",
+			build, strings.Join(slices.Sorted(maps.Values(of)), ", "))
+	}
+	return all, nil
 }
 
 // Kept implements builder.Keeper.
@@ -110,7 +129,7 @@ func (d *Driver) Kept(ctx context.Context) ([]builder.Kept, error) {
 	for _, i := range all {
 		until, _ := keptUntil(i.Tags)
 		out = append(out, builder.Kept{
-			Build: tagOf(i.Tags, tagBuild), Recipe: tagOf(i.Tags, tagRecipe), Stage: stageOf(role(tagOf(i.Tags, tagRole))), Driver: Name, Ref: aws.ToString(i.InstanceId),
+			Build: tagOf(i.Tags, tagBuild), Ledger: tagOf(i.Tags, tagLedger), Recipe: tagOf(i.Tags, tagRecipe), Stage: stageOf(role(tagOf(i.Tags, tagRole))), Driver: Name, Ref: aws.ToString(i.InstanceId),
 			Since: keptSince(i), Until: until,
 		})
 	}

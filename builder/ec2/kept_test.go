@@ -52,9 +52,9 @@ func TestKeptInstanceOutlivesItsProcess(t *testing.T) {
 	if err := again.Close(t.Context()); err != nil {
 		t.Error(err)
 	}
-	// More than Systems Manager gives of a script's output.
+	// More than Systems Manager gives of a script's output. Who looks has no ledger.
 	var said strings.Builder
-	status, err := second.Exec(t.Context(), "kept", []string{"sh", "-c", "cat /etc/made; seq 20000; exit 194"}, func(e component.Event) {
+	status, err := newDriver(t, ofLedger(cfg, "")).Exec(t.Context(), "kept", []string{"sh", "-c", "cat /etc/made; seq 20000; exit 194"}, func(e component.Event) {
 		if e.Stream == "stdout" {
 			said.WriteString(e.Text)
 		}

@@ -159,7 +159,7 @@ func (d *Driver) run(ctx context.Context, s start, image types.Image, had []type
 func (d *Driver) launch(ctx context.Context, in *ec2.RunInstancesInput, had []types.Instance, wish ...string) (*types.Instance, error) {
 	const most = 20 // instances that EC2 has forgotten
 	for n := len(had); ; n++ {
-		in.ClientToken = aws.String(token(append([]string{d.cfg.Owner, strconv.Itoa(n)}, wish...)...))
+		in.ClientToken = aws.String(token(append([]string{d.cfg.Owner, d.cfg.Ledger, strconv.Itoa(n)}, wish...)...))
 		var out *ec2.RunInstancesOutput
 		err := d.appeared(ctx, func() (err error) { // the image may be a new one
 			out, err = d.aws.Compute.RunInstances(ctx, in)

@@ -201,7 +201,7 @@ func wantWish(t *testing.T, form url.Values, want map[string]string) {
 	if got := form.Get("InstanceInitiatedShutdownBehavior"); got != shutdown {
 		t.Errorf("%s: what shuts down from inside: %q, want %q", place(form), got, shutdown)
 	}
-	tags := map[string]string{"Name": "ingot 7", "team": "web", tagManaged: "true", tagOwner: "test", tagBuild: "7", tagRole: string(roleBuild)}
+	tags := map[string]string{"Name": "ingot 7", "team": "web", tagManaged: "true", tagOwner: "test", tagLedger: "ours", tagBuild: "7", tagRole: string(roleBuild)}
 	for _, kind := range []string{"instance", "volume"} {
 		if got := ec2test.TagsFor(form, kind); !maps.Equal(got, tags) {
 			t.Errorf("%s: tags of the %s are %v, want %v", place(form), kind, got, tags)

@@ -137,7 +137,7 @@ func (d *Driver) unchanged(ctx context.Context, o objectParent, revision, build 
 	if err != nil || now == revision {
 		return err
 	}
-	if err := d.discard(ctx, build, made); err != nil {
+	if err := d.discard(ctx, d.tags(build, nil), made); err != nil {
 		return err
 	}
 	return &builder.Error{Fault: builder.Transient, Stage: builder.StageResolve,

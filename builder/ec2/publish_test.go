@@ -99,6 +99,10 @@ func publishByImport(t *testing.T, via recipe.Via, call string) {
 			t.Errorf("the tag %s is %q, want %q", key, got, want)
 		}
 	}
+	const allowed, recipes = 50, 30
+	if ingots := len(image.Tags) - 1; ingots+recipes+maxTags > allowed { // but "team"
+		t.Errorf("beside %d tags of ingot there is no room for %d of a recipe and %d of the operator", ingots, recipes, maxTags)
+	}
 	if left, err := d.Leftovers(t.Context(), func(string) bool { return false }); err != nil || len(left) > 0 {
 		t.Errorf("to be reaped: %+v, %v", left, err)
 	}

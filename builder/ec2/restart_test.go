@@ -97,7 +97,7 @@ func (p *process) life(build, ami, point string) (img builder.Image, output stri
 		}
 	}
 	if point == "image" {
-		err := errors.Join(i.leave(p.ctx), i.stop(p.ctx), p.putObject(p.ctx, p.factsOf("key-of-"+build), []byte("{}")))
+		err := errors.Join(i.leave(p.ctx), i.stop(p.ctx), p.putObject(p.ctx, p.factsOf(i.imageName("key-of-"+build)), []byte("{}")))
 		if err == nil {
 			_, err = i.createImage(p.ctx, "key-of-"+build)
 		}

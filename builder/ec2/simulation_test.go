@@ -210,6 +210,7 @@ type simCall struct {
 // simThing becomes ready, and may end.
 type simThing struct {
 	id, image   string
+	name        string // of an image
 	tags        []types.Tag
 	made, ready time.Time
 	stopped     time.Time // from then on; zero: it runs
@@ -327,17 +328,17 @@ func (s simCompute) TerminateInstances(_ context.Context, in *ec2.TerminateInsta
 }
 
 // image makes one; the lock is held.
-func (s simCompute) image(tags []types.Tag, takes time.Duration) *simThing {
+func (s simCompute) image(name string, tags []types.Tag, takes time.Duration) *simThing {
 	snap := &simThing{id: s.name("snap"), tags: tags, made: time.Now(), ready: time.Now().Add(takes)}
 	s.snapshots[snap.id] = snap
-	x := &simThing{id: s.name("ami"), image: snap.id, tags: tags, made: time.Now(), ready: snap.ready}
+	x := &simThing{id: s.name("ami"), image: snap.id, name: name, tags: tags, made: time.Now(), ready: snap.ready}
 	s.images[x.id] = x
 	return x
 }
 
 func (s simCompute) CreateImage(_ context.Context, in *ec2.CreateImageInput, _ ...func(*ec2.Options)) (*ec2.CreateImageOutput, error) {
 	defer s.called("ec2:CreateImage", false)()
-	return &ec2.CreateImageOutput{ImageId: &s.image(in.TagSpecifications[0].Tags, simImage).id}, nil
+	return &ec2.CreateImageOutput{ImageId: &s.image(*in.Name, in.TagSpecifications[0].Tags, simImage).id}, nil
 }
 
 func (s simCompute) RegisterImage(_ context.Context, in *ec2.RegisterImageInput, _ ...func(*ec2.Options)) (*ec2.RegisterImageOutput, error) {
@@ -345,7 +346,7 @@ func (s simCompute) RegisterImage(_ context.Context, in *ec2.RegisterImageInput,
 	if !s.snapshots[*in.BlockDeviceMappings[0].Ebs.SnapshotId].is() {
 		return nil, &smithy.GenericAPIError{Code: "InvalidSnapshot.Pending"}
 	}
-	return &ec2.RegisterImageOutput{ImageId: &s.image(in.TagSpecifications[0].Tags, time.Minute).id}, nil
+	return &ec2.RegisterImageOutput{ImageId: &s.image(*in.Name, in.TagSpecifications[0].Tags, time.Minute).id}, nil
 }
 
 func (s simCompute) DescribeImages(_ context.Context, in *ec2.DescribeImagesInput, _ ...func(*ec2.Options)) (*ec2.DescribeImagesOutput, error) {
@@ -361,7 +362,7 @@ func (s simCompute) DescribeImages(_ context.Context, in *ec2.DescribeImagesInpu
 			state = types.ImageStateAvailable
 		}
 		out.Images = append(out.Images, types.Image{
-			ImageId: &x.id, Tags: x.tags, State: state, CreationDate: aws.String(x.made.Format(time.RFC3339)), Architecture: types.ArchitectureValuesX8664,
+			ImageId: &x.id, Name: &x.name, Tags: x.tags, State: state, CreationDate: aws.String(x.made.Format(time.RFC3339)), Architecture: types.ArchitectureValuesX8664,
 			BlockDeviceMappings: []types.BlockDeviceMapping{{Ebs: &types.EbsBlockDevice{SnapshotId: &x.image}}},
 		})
 	}
@@ -403,7 +404,7 @@ func (s simCompute) CreateTags(_ context.Context, in *ec2.CreateTagsInput, _ ...
 func (s simCompute) ImportImage(_ context.Context, in *ec2.ImportImageInput, _ ...func(*ec2.Options)) (*ec2.ImportImageOutput, error) {
 	defer s.called("ec2:ImportImage", false)()
 	x := &simThing{id: s.name("import"), tags: in.TagSpecifications[0].Tags, made: time.Now(), ready: time.Now().Add(simImport)}
-	x.image = s.image(nil, simImport).id
+	x.image = s.image("", nil, simImport).id
 	s.tasks[x.id] = x
 	return &ec2.ImportImageOutput{ImportTaskId: &x.id}, nil
 }

@@ -61,7 +61,7 @@ func (i *instance) snapshot(ctx context.Context, key string, inventory builder.I
 	if err != nil {
 		return builder.Image{}, err
 	}
-	if err := i.d.putObject(ctx, i.d.factsOf(key), facts); err != nil {
+	if err := i.d.putObject(ctx, i.d.factsOf(i.imageName(key)), facts); err != nil {
 		return builder.Image{}, err
 	}
 	ami, err := i.createImage(ctx, key)
@@ -141,7 +141,7 @@ func (i *instance) stop(ctx context.Context) error {
 // has the name until it is deregistered, and one that was just made may not be seen yet.
 func (i *instance) createImage(ctx context.Context, key string) (string, error) {
 	tags := i.d.tagsBeside(i.spec.Tags, i.build, map[string]string{tagKey: key})
-	name := imageName(i.d.cfg.Owner, i.build, key)
+	name := i.imageName(key)
 	for begin := time.Now(); ; {
 		out, err := i.d.aws.Compute.CreateImage(ctx, &ec2.CreateImageInput{
 			InstanceId: aws.String(i.id), Name: aws.String(name), Description: aws.String("made by ingot, build " + i.build),
@@ -214,6 +214,11 @@ func (i *instance) orLost(ctx context.Context, err error) error {
 	return err
 }
 
+// imageName is that of the build's image: builds of other ledgers have the same numbers.
+func (i *instance) imageName(key string) string {
+	return imageName(i.d.cfg.Owner, i.build, i.d.cfg.Ledger+" "+key)
+}
+
 // imageName is unique and says what people look for. EC2 takes 3 to 128 characters.
 func imageName(owner, build, key string) string {
 	const most = 100
@@ -253,8 +258,18 @@ func why(i types.Image) string {
 	return aws.ToString(i.StateReason.Message)
 }
 
-// factsOf is where an image's inventory lies.
-func (d *Driver) factsOf(key string) string { return d.cfg.Prefix + "images/" + token(key) + ".json" }
+// factsOf is where the inventory of the image of a name lies.
+func (d *Driver) factsOf(name string) string { return d.cfg.Prefix + "images/" + token(name) + ".json" }
+
+// facts is an image's inventory. An older ingot has put it under the build key, which
+// several images may have.
+func (d *Driver) facts(ctx context.Context, i types.Image) ([]byte, error) {
+	text, err := d.object(ctx, d.factsOf(aws.ToString(i.Name)), maxInventory)
+	if code(err) == "NoSuchKey" {
+		return d.object(ctx, d.factsOf(tagOf(i.Tags, tagKey)), maxInventory)
+	}
+	return text, err
+}
 
 // finished is an AMI as the pipeline knows it. The first time it is marked as one
 // that stays.
@@ -264,7 +279,7 @@ func (d *Driver) finished(ctx context.Context, i types.Image) (builder.Image, er
 		ID: aws.ToString(i.ImageId), Ref: aws.ToString(i.ImageId), Digest: aws.ToString(i.ImageId), Key: key, Driver: Name,
 	}
 	img.Created, _ = time.Parse(time.RFC3339, aws.ToString(i.CreationDate)) // zero where EC2 gives none
-	text, err := d.object(ctx, d.factsOf(key), maxInventory)
+	text, err := d.facts(ctx, i)
 	if err != nil {
 		return img, err
 	}

@@ -250,7 +250,7 @@ func about(q question, wants []want) (ids []string) {
 func (d *Driver) ask(ctx context.Context, q question, ids []string, now *view) error {
 	switch q {
 	case ofInstances:
-		return keep(&now.instances)(byID(d.instances(ctx)))
+		return keep(&now.instances)(byID(d.ownersInstances(ctx)))
 	case ofOnline:
 		return keep(&now.online)(d.online(ctx, ids))
 	case ofImages:
@@ -298,9 +298,15 @@ func gather[T any](things iter.Seq2[T, error], id func(T) *string) (map[string]T
 	return all, nil
 }
 
-// instances are all of this daemon's, terminated ones included as long as EC2
+// instances are all of this ledger's builds, terminated ones included as long as EC2
 // remembers them.
 func (d *Driver) instances(ctx context.Context, more ...types.Filter) ([]types.Instance, error) {
+	all, err := d.ownersInstances(ctx, more...)
+	return slices.DeleteFunc(all, func(i types.Instance) bool { return d.foreign(i.Tags) }), err
+}
+
+// ownersInstances are those of other ledgers' builds, too.
+func (d *Driver) ownersInstances(ctx context.Context, more ...types.Filter) ([]types.Instance, error) {
 	var all []types.Instance
 	pages := ec2.NewDescribeInstancesPaginator(d.aws.Compute, &ec2.DescribeInstancesInput{Filters: d.ours(more...), MaxResults: aws.Int32(1000)})
 	for pages.HasMorePages() {
@@ -337,7 +343,7 @@ func (d *Driver) online(ctx context.Context, ids []string) (map[string]bool, err
 	return online, nil
 }
 
-// images are all of this daemon's, with the progress of the snapshots of those that
+// images are all of this owner's, with the progress of the snapshots of those that
 // are not ready. Those that are asked for and have not its tags, or not yet, are looked
 // for by their ids.
 func (d *Driver) images(ctx context.Context, ids []string) (map[string]types.Image, map[string]string, error) {
@@ -376,6 +382,9 @@ func (d *Driver) images(ctx context.Context, ids []string) (map[string]types.Ima
 		return strings.Compare(aws.ToString(a.SnapshotId), aws.ToString(b.SnapshotId))
 	})
 	for _, s := range snapshots.Snapshots {
+		if d.foreign(s.Tags) { // of the same key, it may be
+			continue
+		}
 		progress[tagOf(s.Tags, tagKey)] += aws.ToString(s.SnapshotId) + " " + aws.ToString(s.Progress) + "; "
 	}
 	return images, progress, nil

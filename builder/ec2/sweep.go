@@ -16,33 +16,55 @@ import (
 
 // Leftover is something in the account that no build owns.
 type Leftover struct {
-	Kind  string    `json:"kind"` // instance, image, snapshot, volume or import
-	ID    string    `json:"id"`
-	Build string    `json:"build"`
-	Since time.Time `json:"since,omitzero"` // EC2 does not tell it of imports
-	Why   string    `json:"why"`
+	Kind   string    `json:"kind"` // instance, image, snapshot, volume or import
+	ID     string    `json:"id"`
+	Ledger string    `json:"ledger,omitempty"` // of the build; empty: an older ingot made it
+	Build  string    `json:"build"`
+	Since  time.Time `json:"since,omitzero"` // EC2 does not tell it of imports
+	Why    string    `json:"why"`
+
+	Foreign bool `json:"foreign,omitempty"` // of another ledger than the driver's
 }
 
 // Sweep implements builder.Driver. A driver does not know which builds another
 // process is about to take up: that is for Reap, which is told.
 func (d *Driver) Sweep(context.Context) ([]string, error) { return nil, nil }
 
-// Leftovers lists what this owner's builds have made and no build owns: live tells
+// Leftovers lists what this ledger's builds have made and no build owns: live tells
 // of the builds that are going on or will be taken up. Instances that are kept, for
-// their time, images that are complete, and whatever has not ingot's own tags are
-// never among them.
+// their time, images that are complete, what other ledgers' builds have made, and
+// whatever has not ingot's own tags are never among them.
 func (d *Driver) Leftovers(ctx context.Context, live func(build string) bool) ([]Leftover, error) {
+	return d.leftovers(ctx, func(tags []types.Tag) bool {
+		// Nobody takes up an instance that was kept, so that its build owns it no more.
+		return !d.foreign(tags) && (!live(tagOf(tags, tagBuild)) || expired(tags))
+	})
+}
+
+// Foreign lists what would be left over of the other ledgers of this owner if all of their
+// builds had ended, of which this one knows nothing: a daemon at work may use it.
+func (d *Driver) Foreign(ctx context.Context) ([]Leftover, error) {
+	all, err := d.leftovers(ctx, d.foreign)
+	for n := range all {
+		if all[n].Foreign = true; all[n].Why == ended {
+			all[n].Why = "whether its build has ended is not known here"
+		}
+	}
+	return all, err
+}
+
+// leftovers lists what some tags' builds have made and did not make to stay.
+func (d *Driver) leftovers(ctx context.Context, wanted func(tags []types.Tag) bool) ([]Leftover, error) {
 	var all []Leftover
 	add := func(kind, id string, tags []types.Tag, since *time.Time, why string) {
 		build := tagOf(tags, tagBuild)
 		// EC2 filtered by the same tags; what is removed is worth a second look.
-		// Nobody takes up an instance that was kept, so that its build owns it no more.
-		if build == "" || live(build) && !expired(tags) || tagOf(tags, tagManaged) != "true" || tagOf(tags, tagOwner) != d.cfg.Owner || since == nil || time.Since(*since) < d.cfg.pace.grace {
+		if build == "" || !wanted(tags) || tagOf(tags, tagManaged) != "true" || tagOf(tags, tagOwner) != d.cfg.Owner || since == nil || time.Since(*since) < d.cfg.pace.grace {
 			return
 		}
-		all = append(all, Leftover{Kind: kind, ID: id, Build: build, Since: *since, Why: why})
+		all = append(all, Leftover{Kind: kind, ID: id, Ledger: tagOf(tags, tagLedger), Build: build, Since: *since, Why: why})
 	}
-	instances, err := d.instances(ctx)
+	instances, err := d.ownersInstances(ctx)
 	if err != nil {
 		return nil, failed("", "the instances of the account could not be listed", err)
 	}
@@ -64,6 +86,9 @@ func (d *Driver) Leftovers(ctx context.Context, live func(build string) bool) ([
 	return all, nil
 }
 
+// ended is why most is left over.
+const ended = "its build has ended"
+
 // unwanted says why an instance whose build has ended is left over; empty: it is not.
 func unwanted(i types.Instance) string {
 	_, kept := keptUntil(i.Tags)
@@ -73,7 +98,7 @@ func unwanted(i types.Instance) string {
 	case expired(i.Tags):
 		return "the time for which it was kept is over"
 	case !kept:
-		return "its build has ended"
+		return ended
 	}
 	return ""
 }

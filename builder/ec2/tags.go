@@ -21,6 +21,7 @@ const (
 	tagPrefix  = "ingot:"
 	tagManaged = tagPrefix + "managed" // "true"
 	tagOwner   = tagPrefix + "owner"
+	tagLedger  = tagPrefix + "ledger" // in which tagBuild is counted
 	tagBuild   = tagPrefix + "build"
 	tagRole    = tagPrefix + "role"        // of an instance: build or test
 	tagKey     = tagPrefix + "key"         // of an image: its build key
@@ -30,12 +31,11 @@ const (
 	tagSince   = tagPrefix + "kept-since"  // of an instance that is kept: when that began
 	tagRecipe  = tagPrefix + "kept-recipe" // likewise: builder.Kept.Recipe
 	tagParent  = tagPrefix + "parent"      // of an image that was imported: where its disk lies
-	tagFacts   = tagPrefix + "facts"       // of an image: where its inventory lies in the bucket
 )
 
-// maxTags is how many the operator has of the 50 that AWS allows: ingot needs up to ten,
-// and recipes have 30.
-const maxTags = 10
+// maxTags is how many the operator has of the 50 that AWS allows: ingot needs up to
+// eleven, for a disk that is published by VM Import, and recipes have 30.
+const maxTags = 9
 
 type role string
 
@@ -74,6 +74,9 @@ func (d *Driver) Tags() map[string]string {
 		all = map[string]string{}
 	}
 	all[tagManaged], all[tagOwner] = "true", d.cfg.Owner
+	if d.cfg.Ledger != "" {
+		all[tagLedger] = d.cfg.Ledger
+	}
 	return all
 }
 
@@ -102,7 +105,15 @@ func filter(name string, values ...string) types.Filter {
 	return types.Filter{Name: aws.String(name), Values: values}
 }
 
-// ours are the filters that leave only what this daemon has made.
+// foreign tells whether something of this owner is of another ledger's builds. What has
+// no ledger, as an older ingot made it, is of each.
+func (d *Driver) foreign(tags []types.Tag) bool {
+	ledger := tagOf(tags, tagLedger)
+	return ledger != "" && ledger != d.cfg.Ledger
+}
+
+// ours are the filters that leave only what this owner has made, of whichever ledger: EC2
+// has no filter for what lacks a tag.
 func (d *Driver) ours(more ...types.Filter) []types.Filter {
 	return append([]types.Filter{filter("tag:"+tagManaged, "true"), filter("tag:"+tagOwner, d.cfg.Owner)}, more...)
 }

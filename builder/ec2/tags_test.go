@@ -28,7 +28,7 @@ func imageOf(t *testing.T, d *Driver, spec builder.LaunchSpec) builder.Image {
 		t.Fatal(err)
 	}
 	i, key := inst.(*instance), "key of "+spec.Build
-	if err := errors.Join(i.stop(t.Context()), d.putObject(t.Context(), d.factsOf(key), []byte("{}"))); err != nil {
+	if err := errors.Join(i.stop(t.Context()), d.putObject(t.Context(), d.factsOf(i.imageName(key)), []byte("{}"))); err != nil {
 		t.Fatal(err)
 	}
 	ami, err := i.createImage(t.Context(), key)
@@ -71,7 +71,7 @@ func TestTagsOfTheRecipe(t *testing.T) {
 			}
 		}
 	}
-	want := map[string]string{"team": "web", "CostCenter": "42", "Name": "our web", tagOwner: "test", tagManaged: "true", tagBuild: "b-1"}
+	want := map[string]string{"team": "web", "CostCenter": "42", "Name": "our web", tagOwner: "test", tagManaged: "true", tagLedger: "ours", tagBuild: "b-1"}
 	carried(want)
 
 	if changed, err := d.Tag(t.Context(), img, map[string]string{"team": "web", "CostCenter": "0", tagOwner: "somebody"}); changed || err != nil {

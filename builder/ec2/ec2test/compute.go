@@ -10,10 +10,15 @@ import (
 	"strings"
 )
 
-// computeCall answers a call of EC2. Those that are not named pass to moto.
+// computeCall answers a call of EC2.
 func (c *Cloud) computeCall(r *Request) answer {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.aged(c.compute(r))
+}
+
+// compute is computeCall with the lock held. Calls that are not named pass to moto.
+func (c *Cloud) compute(r *Request) answer {
 	form := r.Form
 	switch r.Operation {
 	case "RunInstances":

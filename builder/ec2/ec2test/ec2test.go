@@ -137,6 +137,7 @@ type Cloud struct {
 	imports     []*importTask
 	importsHeld bool
 	session     int // how many have ended
+	age         time.Duration
 }
 
 // Start starts a Cloud that lasts as long as the test. It needs the environment

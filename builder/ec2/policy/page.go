@@ -67,8 +67,8 @@ A policy for each part, with what its part needs and nothing else. In them stand
 region, ` + "`BUCKET`" + ` for the bucket, ` + "`OWNER`" + ` for ` + "`aws.owner`" + ` of the [configuration](aws.md#configuration), and ` + "`INSTANCE_ROLE`" + ` for the name of
 the instances' role. Outside of the public regions ` + "`arn:aws:`" + ` is ` + "`arn:aws-cn:`" + ` or ` + "`arn:aws-us-gov:`" + `.
 
-What ingot makes it tags with ` + "`ingot:managed=true`" + `, ` + "`ingot:owner=OWNER`" + ` and ` + "`ingot:build=ID`" + `, in the call that makes it. Stopping, ending,
-imaging, deleting, and sending commands are allowed only on what carries the first two, and the only way to get them is to be made by
+What ingot makes it tags with ` + "`ingot:managed=true`" + `, ` + "`ingot:owner=OWNER`" + `, ` + "`ingot:ledger=ID`" + ` and ` + "`ingot:build=ID`" + `, in the call that makes it. Stopping,
+ending, imaging, deleting, and sending commands are allowed only on what carries the first two, and the only way to get them is to be made by
 this daemon: an existing instance cannot be tagged with them. Instances have to require IMDSv2.
 `
 

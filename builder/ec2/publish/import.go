@@ -9,6 +9,7 @@ import (
 	"iter"
 	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -185,10 +186,22 @@ func (c *conversion) owned(ctx context.Context) (*types.Image, error) {
 		Owners:  []string{"self"},
 		Filters: []types.Filter{{Name: aws.String("tag:" + importTag), Values: []string{c.token()}}},
 	})
-	if err != nil || len(out.Images) == 0 {
+	if err != nil {
 		return nil, err
 	}
-	return &out.Images[0], nil
+	at := slices.IndexFunc(out.Images, func(i types.Image) bool { return !c.foreign(i.Tags) })
+	if at < 0 {
+		return nil, nil
+	}
+	return &out.Images[at], nil
+}
+
+// foreign says that another ledger's builds have begun something, and may end it as they
+// like. What has no ledger, as an older ingot made it, is of each.
+func (c *conversion) foreign(tags []types.Tag) bool {
+	return slices.ContainsFunc(tags, func(t types.Tag) bool {
+		return aws.ToString(t.Key) == tagLedger && aws.ToString(t.Value) != c.Task[tagLedger]
+	})
 }
 
 // leaveWithin is for what is done after a build was cancelled.
@@ -257,12 +270,9 @@ func (c *conversion) token() string {
 
 // clientToken makes the repeat of a call harmless. Each try that came to nothing is
 // followed by one with a token of its own: to an old one the service would answer with
-// the task that failed.
+// the task that failed. Ledgers have tokens of their own, too.
 func (c *conversion) clientToken(spent int) *string {
-	if spent == 0 {
-		return aws.String(c.token())
-	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%d", c.token(), spent))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%d", c.token(), c.Task[tagLedger], spent))
 	return aws.String(hex.EncodeToString(sum[:]))
 }
 
@@ -427,7 +437,7 @@ func given(id *string) []string {
 	return []string{*id}
 }
 
-// tasks yields those that were begun by the same call, ended or not.
+// tasks yields those that were begun by the same call in this ledger, ended or not.
 func (c *conversion) tasks(ctx context.Context) iter.Seq2[Task, error] {
 	all := imageTasks
 	if c.AsItIs {
@@ -435,7 +445,7 @@ func (c *conversion) tasks(ctx context.Context) iter.Seq2[Task, error] {
 	}
 	return func(yield func(Task, error) bool) {
 		for t, err := range all(ctx, c.api) {
-			if (err != nil || t.tag(importTag) == c.token()) && !yield(t, err) {
+			if (err != nil || t.tag(importTag) == c.token() && !c.foreign(t.Tags)) && !yield(t, err) {
 				return
 			}
 		}

@@ -25,6 +25,7 @@ const driver = "ec2"
 
 // The tags of snapshots and images, besides the caller's. TagKey is another.
 const (
+	tagLedger  = "ingot:ledger"
 	tagBuild   = "ingot:build"
 	tagRecipe  = "ingot:recipe"
 	tagVersion = "ingot:version"
