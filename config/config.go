@@ -86,7 +86,7 @@ type AWS struct {
 	Region     string // empty: there is no such driver
 	Bucket     string
 	Prefix     string // of the keys in the bucket; default ingot/
-	Owner      string // tells this daemon's things from those of others; default ingot
+	Owner      string // tells ingot's things in the account from those of others; default ingot
 	ImportRole string // of VM Import; default vmimport
 	Tags       map[string]string
 

@@ -47,7 +47,7 @@ func Format() yamldoc.Format {
 			"aws.region":          {Doc: "Where images are built; without it there is no such driver.", Pattern: regionName.String(), Word: true},
 			"aws.bucket":          {Doc: "Through which instances are given work, and tell of it.", Pattern: bucketName.String(), Word: true},
 			"aws.prefix":          {Doc: "Of all keys in the bucket.", Default: "ingot/", Pattern: prefixName.String(), Word: true},
-			"aws.owner":           {Doc: "Tells what this daemon makes from what others make in the account.", Default: "ingot", Pattern: awsOwnerName.String(), Word: true},
+			"aws.owner":           {Doc: "Tells ingot's things from what others make in the account.", Default: "ingot", Pattern: awsOwnerName.String(), Word: true},
 			"aws.instanceProfile": {Doc: "Of instances; its role needs what the Systems Manager agent needs."},
 			"aws.instanceTypes":   {Doc: "In order: the next is asked for when capacity is short. By default t3.medium.", Pattern: instanceTypeName.String(), Word: true},
 			"aws.subnets":         {Doc: "In order, as types; by default the account's default network.", Pattern: subnetName.String(), Word: true},

@@ -2,13 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -16,7 +13,6 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/sirupsen/logrus"
-	"github.com/spf13/cobra"
 
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/ec2"
@@ -33,11 +29,12 @@ type cloud struct {
 	publisher builder.Publisher
 	identity  identity
 	owner     string // aws.owner
+	ledger    string // id of the ledger that counts the builds
 }
 
-// openCloud connects the driver ec2; nil when it is not configured. Nothing is asked
-// of AWS yet.
-func openCloud(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (*cloud, error) {
+// openCloud connects the driver ec2 for builds of a ledger; nil when it is not
+// configured. Nothing is asked of AWS yet.
+func openCloud(ctx context.Context, cfg config.Config, ledgerID string, log logrus.FieldLogger) (*cloud, error) {
 	a := cfg.AWS
 	if a.Region == "" {
 		return nil, nil
@@ -56,7 +53,7 @@ func openCloud(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (
 	}
 	lasting := ec2.Lasting(loaded) // blocks have a client of their own
 	driver, err := ec2.New(ec2.Config{
-		Services: ec2.Connect(lasting), Region: a.Region, Owner: a.Owner, Bucket: a.Bucket, Prefix: a.Prefix,
+		Services: ec2.Connect(lasting), Region: a.Region, Owner: a.Owner, Ledger: ledgerID, Bucket: a.Bucket, Prefix: a.Prefix,
 		Infrastructure: ec2.Infrastructure(a.Infrastructure), Infrastructures: infrastructures, ImportRole: a.ImportRole, Tags: a.Tags,
 		Agent: agent, AWSAgent: beside(agent, "ingot-agent-aws"), WindowsAgent: beside(agent, "ingot-agent.exe"),
 		Log: log,
@@ -69,7 +66,7 @@ func openCloud(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (
 		Dir: filepath.Join(cfg.DataDir, "publish", a.Region), Tags: driver.ImageTags(), Watch: driver.Watch(),
 		Bucket: publish.NewBucket(lasting, a.Bucket, a.Prefix, a.ImportRole),
 	}
-	return &cloud{driver: driver, identity: sts.NewFromConfig(lasting), owner: a.Owner, publisher: struct {
+	return &cloud{driver: driver, identity: sts.NewFromConfig(lasting), owner: a.Owner, ledger: ledgerID, publisher: struct {
 		*publish.Publisher
 		*ec2.Driver
 	}{publisher, driver}}, nil
@@ -157,78 +154,4 @@ const settled = 10 * time.Minute
 // mayUse tells whether what a build has made is not yet to be judged.
 func mayUse(b reporter.Build, now time.Time) bool {
 	return !b.State.Final() || now.Sub(b.Finished) < settled
-}
-
-func reapCommand(o *globals) *cobra.Command {
-	var dry, asJSON bool
-	c := &cobra.Command{
-		Use:   "reap",
-		Short: "Remove from the AWS account what no build owns",
-		Long: `Lists instances, unfinished images, snapshots, volumes and imports of disks that builds of this owner (aws.owner) have
-made and that no build owns any more, and removes or cancels them. Whatever does not carry ingot's own tags is never touched, nor are
-finished images, and instances that are kept for a while (ingot kept). The daemon does the same every few minutes.`,
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			p, err := o.open(c.Context())
-			if err != nil {
-				return err
-			}
-			defer p.close()
-			if p.cloud == nil {
-				return fmt.Errorf("there is no account to look into: aws.region is not configured")
-			}
-			all, err := p.cloud.leftovers(c.Context(), p.ledger)
-			if err != nil {
-				return err
-			}
-			if !dry {
-				// What could be removed is shown beside what could not.
-				all, err = p.cloud.driver.Reap(c.Context(), all)
-			}
-			if err := errors.Join(err, printLeftovers(c, all, dry, asJSON)); err != nil || asJSON {
-				return err
-			}
-			return p.cloud.tellKept(c)
-		},
-	}
-	c.Flags().BoolVar(&dry, "dry-run", false, "only list")
-	c.Flags().BoolVar(&asJSON, "json", false, "as a JSON list")
-	return c
-}
-
-// tellKept says that there are instances which look left over and are not.
-func (c *cloud) tellKept(command *cobra.Command) error {
-	kept, err := c.driver.Kept(command.Context())
-	if err != nil || len(kept) == 0 {
-		return err
-	}
-	_, err = fmt.Fprintf(command.OutOrStdout(), "%s of failed builds kept for a while: `ingot kept`\n", reporter.Count(len(kept), "instance"))
-	return err
-}
-
-func printLeftovers(c *cobra.Command, all []ec2.Leftover, dry, asJSON bool) error {
-	if asJSON {
-		if all == nil {
-			all = []ec2.Leftover{}
-		}
-		return json.NewEncoder(c.OutOrStdout()).Encode(all)
-	}
-	if len(all) == 0 {
-		_, err := fmt.Fprintln(c.OutOrStdout(), "nothing is left over")
-		return err
-	}
-	verb := "REMOVED"
-	if dry {
-		verb = "LEFT OVER"
-	}
-	w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "%s\tID\tBUILD\tSINCE\tWHY\n", verb)
-	for _, l := range all {
-		since := "-"
-		if !l.Since.IsZero() {
-			since = l.Since.Local().Format(time.DateTime)
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", l.Kind, l.ID, l.Build, since, l.Why)
-	}
-	return w.Flush()
 }

@@ -309,6 +309,7 @@ func (s *ingotProcess) nothingLeftOf(names []string) {
 func (s *ingotProcess) ingot(args ...string) string {
 	s.Helper()
 	cmd := exec.Command(program(s.T), append(args, "-c", s.config)...)
+	cmd.Env = append(os.Environ(), s.env...)
 	var problem text
 	cmd.Stderr = &problem
 	out, err := cmd.Output()

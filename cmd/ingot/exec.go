@@ -22,6 +22,7 @@ import (
 const exitExec exitCode = 125
 
 func execCommand(o *globals) *cobra.Command {
+	var ledger string
 	c := &cobra.Command{
 		Use:   "exec BUILD -- COMMAND [ARGUMENT]...",
 		Short: "Run a command on the kept instance of a failed build",
@@ -39,7 +40,7 @@ The exit code is the command's: 127 when there is no such program, 128 and the s
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			err := o.exec(c, args[0], args[1:])
+			err := o.exec(c, ledger, args[0], args[1:])
 			var status exitCode
 			if err == nil || errors.As(err, &status) || c.Context().Err() != nil {
 				return err
@@ -48,15 +49,21 @@ The exit code is the command's: 127 when there is no such program, 128 and the s
 			return exitExec
 		},
 	}
+	ledgerFlag(c, &ledger)
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		return fmt.Errorf("%w; arguments of the command come after --", err)
 	})
 	return c
 }
 
+// ledgerFlag tells builds of one number apart, where no ledger is at hand to do so.
+func ledgerFlag(c *cobra.Command, ledger *string) {
+	c.Flags().StringVar(ledger, "ledger", "", "the ledger with this `ID` counts the build, where several keep instances on EC2")
+}
+
 // exec runs a command where the build's instance is.
-func (o *globals) exec(c *cobra.Command, build string, command []string) error {
-	keepers, err := o.openKeepers(c.Context())
+func (o *globals) exec(c *cobra.Command, ledger, build string, command []string) error {
+	keepers, err := o.openKeepers(c.Context(), ledger)
 	if err != nil {
 		return err
 	}
@@ -108,8 +115,9 @@ type keepers struct {
 	cloud *cloud
 }
 
-// openKeepers connects the drivers, without the ledger: builds by hand have none.
-func (o *globals) openKeepers(ctx context.Context) (*keepers, error) {
+// openKeepers connects the drivers, without the ledger, which may be out of reach from
+// here: with its id alone, or with an empty one for what all ledgers of the owner keep.
+func (o *globals) openKeepers(ctx context.Context, ledger string) (*keepers, error) {
 	cfg, err := o.load()
 	if err != nil {
 		return nil, err
@@ -123,7 +131,7 @@ func (o *globals) openKeepers(ctx context.Context) (*keepers, error) {
 		return nil, err
 	}
 	k := &keepers{all: []builder.Keeper{here}}
-	if k.cloud, err = openCloud(ctx, cfg, log); err != nil {
+	if k.cloud, err = openCloud(ctx, cfg, ledger, log); err != nil {
 		return nil, err
 	}
 	if k.cloud != nil {

@@ -27,7 +27,7 @@ func keptCommand(o *globals) *cobra.Command {
 its time is over, when newer ones take its place (builds.keepMost), or by ` + "`ingot kept remove`" + `; until then ` + "`ingot exec`" + ` runs commands on it.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			keepers, err := o.openKeepers(c.Context())
+			keepers, err := o.openKeepers(c.Context(), "")
 			if err != nil {
 				return err
 			}
@@ -43,12 +43,18 @@ its time is over, when newer ones take its place (builds.keepMost), or by ` + "`
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "JSON lines")
-	c.AddCommand(&cobra.Command{
+	c.AddCommand(keptRemoveCommand(o))
+	return c
+}
+
+func keptRemoveCommand(o *globals) *cobra.Command {
+	var ledger string
+	c := &cobra.Command{
 		Use:   "remove BUILD",
 		Short: "Remove the kept instance of a build before its time is over",
 		Args:  exactly(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			keepers, err := o.openKeepers(c.Context())
+			keepers, err := o.openKeepers(c.Context(), ledger)
 			if err != nil {
 				return err
 			}
@@ -59,7 +65,8 @@ its time is over, when newer ones take its place (builds.keepMost), or by ` + "`
 			_, err = fmt.Fprintf(c.OutOrStdout(), "what was kept of build %s is removed\n", reporter.Line(args[0], 100))
 			return err
 		},
-	})
+	}
+	ledgerFlag(c, &ledger)
 	return c
 }
 
@@ -116,14 +123,27 @@ func printKept(c *cobra.Command, all []builder.Kept) error {
 		_, err := fmt.Fprintln(c.OutOrStdout(), "nothing is kept")
 		return err
 	}
+	ledgers := map[string]bool{}
+	for _, k := range all {
+		if k.Ledger != "" {
+			ledgers[k.Ledger] = true
+		}
+	}
+	last := func(cell string) string { // which says nothing where there is one ledger
+		if len(ledgers) < 2 {
+			return "\n"
+		}
+		return "\t" + cell + "\n"
+	}
 	w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "BUILD\tRECIPE\tFAILED IN\tDRIVER\tINSTANCE\tSINCE\tUNTIL")
+	fmt.Fprint(w, "BUILD\tRECIPE\tFAILED IN\tDRIVER\tINSTANCE\tSINCE\tUNTIL", last("LEDGER"))
 	for _, k := range all {
 		until := "removed by hand"
 		if !k.Until.IsZero() {
 			until = k.Until.Local().Format(time.DateTime)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", reporter.Line(k.Build, 100), cmp.Or(reporter.Line(k.Recipe, 300), "-"), cmp.Or(string(k.Stage), "-"), k.Driver, k.Ref, k.Since.Local().Format(time.DateTime), until)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s%s", reporter.Line(k.Build, 100), cmp.Or(reporter.Line(k.Recipe, 300), "-"), cmp.Or(string(k.Stage), "-"), k.Driver, k.Ref,
+			k.Since.Local().Format(time.DateTime), until, last(cmp.Or(reporter.Line(k.Ledger, 100), "-")))
 	}
 	return w.Flush()
 }

@@ -120,21 +120,28 @@ func openParts(ctx context.Context, cfg config.Config, log logrus.FieldLogger) (
 	if err != nil {
 		return nil, err
 	}
-	far, err := openCloud(ctx, cfg, log)
-	if err != nil {
-		return nil, err
-	}
 	id, err := workerID(cfg.DataDir)
 	if err != nil {
-		far.close()
 		return nil, err
 	}
 	l, err := ledger.Open(ctx, ledger.Options{URL: cfg.Database.Reveal(), Log: log, WorkerID: id})
 	if err != nil {
-		far.close()
 		return nil, fmt.Errorf("database: %w", err)
 	}
+	far, err := openCloudOf(ctx, cfg, l, log)
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
 	return &parts{ledger: l, driver: made, cloud: far, keep: cfg.Builds}, nil
+}
+
+// openCloudOf is openCloud for the builds of a ledger that is open.
+func openCloudOf(ctx context.Context, cfg config.Config, l *ledger.Ledger, log logrus.FieldLogger) (*cloud, error) {
+	id, err := l.ID(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("database: %w", err)
+	}
+	return openCloud(ctx, cfg, id, log)
 }
 
 func (p *parts) close() error {
