@@ -18,6 +18,10 @@ import (
 // blockCall answers a call of the EBS direct APIs by moto, and minds what EC2 knows of
 // the snapshot. Checksums, tokens and parents are for package publishtest to check.
 func (c *Cloud) blockCall(w http.ResponseWriter, r *Request) {
+	if again := c.startedBefore(r); again.status != 0 {
+		again.write(w)
+		return
+	}
 	recorded := httptest.NewRecorder()
 	c.pass.ServeHTTP(recorded, r.http)
 	body := recorded.Body.Bytes()
@@ -70,9 +74,33 @@ func (c *Cloud) listing(body []byte) []byte {
 	return body
 }
 
+// startedBefore answers a StartSnapshot that was asked for before: its client token
+// stands for one snapshot.
+func (c *Cloud) startedBefore(r *Request) answer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before, known := c.starts[snapshotToken(r)]
+	switch {
+	case r.Operation != "StartSnapshot" || !known:
+		return answer{}
+	case before.parameters != string(r.body):
+		return refuse(r.Service, http.StatusConflict, "ConflictException", "the token was used for another request")
+	}
+	return answer{status: http.StatusCreated, kind: "application/json", body: before.answer}
+}
+
+func snapshotToken(r *Request) string {
+	var in struct{ ClientToken string }
+	_ = json.Unmarshal(r.body, &in) // what is no JSON has no token
+	return in.ClientToken
+}
+
 // snapshotStarted keeps a new snapshot pending, and removes the volume of which moto
 // makes it: AWS has none. The lock is held.
 func (c *Cloud) snapshotStarted(r *Request, body []byte) {
+	if token := snapshotToken(r); token != "" {
+		c.starts[token] = reservation{parameters: string(r.body), answer: body}
+	}
 	var in struct{ ParentSnapshotId string }
 	var out struct{ SnapshotId string }
 	if err := errors.Join(json.Unmarshal(r.body, &in), json.Unmarshal(body, &out)); err != nil {

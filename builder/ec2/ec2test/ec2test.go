@@ -39,7 +39,8 @@
 //	ssm SendCommand and the rest | runs nothing                  | run by the instance's Machine
 //	of Run Command, instance     |                               | Sysprep then shuts the instance down
 //	information                  |                               |
-//	ebs StartSnapshot            | complete at once, by a volume | pending until CompleteSnapshot; no volume
+//	ebs StartSnapshot            | complete at once, by a volume,| pending until CompleteSnapshot; no volume; one
+//	                             | another for the same token    | per token, other parameters with it are refused
 //	ebs ListSnapshotBlocks and   | blocks of 512 bytes, tokens   | blocks of 512 KiB, tokens that may be
 //	ListChangedBlocks            | that the model refuses        | sent back
 //	instances of images of       | any                           | with ContainerMachines, what was uploaded, with
@@ -133,6 +134,7 @@ type Cloud struct {
 	snapshots   map[string]*snapshot
 	unseen      map[string]int // describes that do not find it yet, by ID
 	tokens      map[string]reservation
+	starts      map[string]reservation // of uploaded snapshots, by token
 	commands    map[string]*command
 	imports     []*importTask
 	importsHeld bool
@@ -154,7 +156,7 @@ func Start(t testing.TB, options Options) *Cloud {
 	c := &Cloud{
 		t: t, options: options, ctx: ctx, Faults: &Faults{},
 		instances: map[string]*instance{}, images: map[string]*image{}, snapshots: map[string]*snapshot{},
-		unseen: map[string]int{}, tokens: map[string]reservation{}, commands: map[string]*command{},
+		unseen: map[string]int{}, tokens: map[string]reservation{}, starts: map[string]reservation{}, commands: map[string]*command{},
 	}
 	c.emulator = borrowEmulator(t, mototest.Need(t))
 	c.Account = c.emulator.account

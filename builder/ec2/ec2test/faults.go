@@ -168,6 +168,11 @@ func Hang() Effect {
 	}}
 }
 
+// HangAfter is Hang for a call that takes effect.
+func HangAfter() Effect {
+	return Effect{lose: true, after: func(_ *Cloud, r *Request) { <-r.http.Context().Done() }}
+}
+
 // Delay makes a call wait before it takes effect.
 func Delay(by time.Duration) Effect {
 	return Effect{before: func(_ *Cloud, _ http.ResponseWriter, r *Request) bool {

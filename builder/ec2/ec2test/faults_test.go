@@ -105,6 +105,24 @@ func TestCallsThatHang(t *testing.T) {
 	if err := a.describe(t); err != nil {
 		t.Error(err)
 	}
+
+	ctx, cancel = context.WithCancel(t.Context())
+	defer cancel()
+	done, ended := make(chan struct{}), make(chan error, 1)
+	a.Faults.Add(&Fault{Operation: "RunInstances", Effect: After(func(*Request) { close(done) })})
+	a.Faults.Add(&Fault{Operation: "RunInstances", Effect: HangAfter()})
+	go func() {
+		_, err := a.ec2.RunInstances(ctx, launchInput())
+		ended <- err
+	}()
+	<-done
+	if err := a.describe(t); err != nil { // an answer would have come meanwhile
+		t.Error(err)
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) || len(a.Instances()) != 1 {
+		t.Errorf("got %v, and the instances %v", err, a.Instances())
+	}
 }
 
 func TestAnInstanceWithoutAnAgent(t *testing.T) {

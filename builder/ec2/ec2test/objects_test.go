@@ -94,10 +94,16 @@ func presignAt(t *testing.T, address string, at time.Time) string {
 func TestASnapshotOfBlocksIsPendingUntilItIsComplete(t *testing.T) {
 	a := start(t, Options{Polls: -1})
 	blocks := ebs.NewFromConfig(a.Config())
-	started, err := blocks.StartSnapshot(t.Context(), &ebs.StartSnapshotInput{VolumeSize: aws.Int64(1)})
+	started, err := blocks.StartSnapshot(t.Context(), &ebs.StartSnapshotInput{VolumeSize: aws.Int64(1), ClientToken: aws.String("one")})
 	if err != nil {
 		t.Fatal(err)
 	}
+	again, err := blocks.StartSnapshot(t.Context(), &ebs.StartSnapshotInput{VolumeSize: aws.Int64(1), ClientToken: aws.String("one")})
+	if err != nil || *again.SnapshotId != *started.SnapshotId || *again.BlockSize != *started.BlockSize {
+		t.Errorf("the same call started %+v, %v", again, err)
+	}
+	_, err = blocks.StartSnapshot(t.Context(), &ebs.StartSnapshotInput{VolumeSize: aws.Int64(2), ClientToken: aws.String("one")})
+	wantCode(t, err, "ConflictException")
 	status := func() string {
 		out, err := a.ec2.DescribeSnapshots(t.Context(), &ec2.DescribeSnapshotsInput{SnapshotIds: []string{*started.SnapshotId}})
 		if err != nil {
