@@ -34,15 +34,25 @@ type start struct {
 
 // adopt finds the instance that an earlier process started for the same build and
 // that can still be used, and tells which the build has had, as far as EC2 remembers.
+// When the tests begin, one that the image was made of is of no use any more: who made
+// it has died before it was ended.
 func (d *Driver) adopt(ctx context.Context, s start) (found *types.Instance, had []types.Instance, err error) {
-	had, err = d.instances(ctx, filter("tag:"+tagBuild, s.build), filter("tag:"+tagRole, string(s.role)))
+	all, err := d.instances(ctx, filter("tag:"+tagBuild, s.build))
 	if err != nil {
 		return nil, nil, err
 	}
-	for n := range had {
-		i := &had[n]
-		if !over(*i) && tagOf(i.Tags, tagKept) == "" && aws.ToString(i.ImageId) == s.ami {
-			found = i
+	for _, i := range all {
+		usable := !over(i) && tagOf(i.Tags, tagKept) == ""
+		switch is := role(tagOf(i.Tags, tagRole)); {
+		case is == s.role:
+			had = append(had, i)
+			if usable && aws.ToString(i.ImageId) == s.ami {
+				found = &i
+			}
+		case is == roleBuild && usable:
+			if err := (&machine{d: d, id: aws.ToString(i.InstanceId)}).terminate(ctx); err != nil {
+				d.cfg.Log.WithError(err).Warn("the instance that an image was made of runs on; the reaper ends it")
+			}
 		}
 	}
 	return found, had, nil
