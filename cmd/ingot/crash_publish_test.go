@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/seed-6db18919/ingot/builder/ec2/ec2test"
 	"github.com/seed-6db18919/ingot/builder/local"
 )
 
@@ -152,9 +153,12 @@ func (s *processOnAWS) sameAsUploaded() {
 	}
 }
 
-// imported sees that there was one import.
+// imported sees that there was one import, and that no disk that was written for it is left.
 func (s *processOnAWS) imported() {
 	s.Helper()
+	if left, err := filepath.Glob(filepath.Join(s.dir, "data", "publish", ec2test.Region, "stage-*")); err != nil || len(left) > 0 {
+		s.Errorf("left behind: %v, %v", left, err)
+	}
 	if tasks := s.cloud.Imports(); len(tasks) != 1 {
 		s.Errorf("imports %v, want one", tasks)
 	}

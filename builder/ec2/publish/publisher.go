@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -159,8 +160,8 @@ func (p *Publisher) unstage(ctx context.Context, from Source, log func(string)) 
 }
 
 // stage writes the disk into the bucket in a form that VM Import takes.
-func (p *Publisher) stage(ctx context.Context, path string, to Source) (err error) {
-	lease, err := store.LeaseFile(path)
+func (p *Publisher) stage(ctx context.Context, image string, to Source) (err error) {
+	lease, err := store.LeaseFile(image)
 	if err != nil {
 		return failed(err, "the image's disk is not there any more")
 	}
@@ -171,21 +172,26 @@ func (p *Publisher) stage(ctx context.Context, path string, to Source) (err erro
 	if err := p.sweepStages(); err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp(p.Dir, stagePrefix)
+	dir := filepath.Join(p.Dir, stagePrefix+strings.TrimSuffix(path.Base(to.Key), ".vmdk"))
+	lock, err := store.Acquire(ctx, dir+stageLock)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	defer func() { err = errors.Join(err, os.RemoveAll(dir), lock.Release()) }()
+	if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700)); err != nil {
+		return err
+	}
 	file := filepath.Join(dir, "disk")
-	if err := disk.Convert(ctx, path, disk.QCOW2, file, disk.VMDK); err != nil {
+	if err := disk.Convert(ctx, image, disk.QCOW2, file, disk.VMDK); err != nil {
 		return err
 	}
 	return Stage(ctx, p.Bucket.Uploads, file, to)
 }
 
+// Who writes a disk for the bucket has a folder, and a lock beside it.
 const (
 	stagePrefix = "stage-"
-	stageAge    = 24 * time.Hour // after which no process is writing there any more
+	stageLock   = ".lock"
 )
 
 // sweepStages removes what a process left that was killed while it staged.
@@ -194,11 +200,14 @@ func (p *Publisher) sweepStages() error {
 	if err != nil {
 		return err
 	}
-	for _, dir := range left {
-		if info, err := os.Stat(dir); err == nil && time.Since(info.ModTime()) > stageAge {
-			if err := os.RemoveAll(dir); err != nil {
-				return err
-			}
+	for _, found := range left {
+		dir := strings.TrimSuffix(found, stageLock)
+		lock, free, err := store.TryAcquire(dir + stageLock)
+		if free {
+			err = errors.Join(os.RemoveAll(dir), lock.Release())
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil

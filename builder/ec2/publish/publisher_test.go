@@ -176,9 +176,10 @@ func TestPublishByImport(t *testing.T) {
 				Images: client, Dir: t.TempDir(), Tags: map[string]string{"ingot:managed": "true", "ingot:owner": "me"},
 				Bucket: publish.Bucket{Imports: client, Uploads: s, Objects: s, Name: "disks", Prefix: "ingot/", Role: "vmimport-of-ours"},
 			}
-			left := filepath.Join(p.Dir, "stage-left")
-			if err := errors.Join(os.Mkdir(left, 0o700), os.Chtimes(left, time.Time{}, time.Now().Add(-48*time.Hour))); err != nil {
-				t.Fatal(err)
+			left, busy := filepath.Join(p.Dir, "stage-left"), filepath.Join(p.Dir, "stage-busy")
+			lock, free, err := store.TryAcquire(busy + ".lock")
+			if err := errors.Join(err, os.Mkdir(left, 0o700), os.WriteFile(left+".lock", nil, 0o600), os.Mkdir(busy, 0o700)); err != nil || !free {
+				t.Fatal(free, err)
 			}
 			path := someDisk(t)
 			do := func(build string) (builder.Image, error) {
@@ -222,8 +223,11 @@ func TestPublishByImport(t *testing.T) {
 			if text := calls["CreateTags"].Encode(); !strings.Contains(text, "b-1") || !strings.Contains(text, "team") {
 				t.Errorf("what came of it is tagged with %s", text)
 			}
-			if left, err := filepath.Glob(filepath.Join(p.Dir, "stage-*")); err != nil || len(left) > 0 {
-				t.Errorf("left behind: %v, %v", left, err)
+			if left, err := filepath.Glob(filepath.Join(p.Dir, "stage-*")); err != nil || !slices.Equal(left, []string{busy, busy + ".lock"}) {
+				t.Errorf("left behind: %v, %v; want what another process has", left, err)
+			}
+			if err := lock.Release(); err != nil {
+				t.Error(err)
 			}
 			if err := errors.Join(i.wrong...); err != nil {
 				t.Errorf("on the wire: %v", err)
