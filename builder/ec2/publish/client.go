@@ -26,8 +26,8 @@ const (
 	connectionIdle = 90 * time.Second
 	// answerPatience is for a server that took a whole block and says nothing.
 	answerPatience = time.Minute
-	// writeBuffer lets a block go out in few calls of the system.
-	writeBuffer = 256 << 10
+	// writeBuffer lets a block go out in few calls of the system, and stays in a processor's cache.
+	writeBuffer = 64 << 10
 )
 
 // NewBlocks returns a client for uploads with that many workers; 0 is what Upload
@@ -73,8 +73,12 @@ func NewBucket(cfg aws.Config, name, prefix, role string) Bucket {
 }
 
 // passing are refusals of a block that a repeat overcomes: the block took too long
-// to arrive, or an earlier attempt to write it has not ended yet.
+// to arrive, or an earlier attempt to write it has not ended yet. A disk that cannot be
+// read is not better the next time.
 func passing(err error) aws.Ternary {
+	if _, broken := errors.AsType[*unreadable](err); broken {
+		return aws.FalseTernary
+	}
 	refusal, ok := errors.AsType[*types.ValidationException](err)
 	if ok && (refusal.Reason == types.ValidationExceptionReasonWriteRequestTimeout || refusal.Reason == types.ValidationExceptionReasonConflictingBlockUpdate) {
 		return aws.TrueTernary

@@ -3,17 +3,21 @@ package publish_test
 import (
 	"context"
 	"errors"
+	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/ec2/publish"
 	"github.com/seed-6db18919/ingot/builder/ec2/publish/chain"
+	"github.com/seed-6db18919/ingot/builder/ec2/publish/publishtest"
 	"github.com/seed-6db18919/ingot/builder/recipe"
 )
 
@@ -21,12 +25,12 @@ import (
 type watched struct {
 	*chain.Disk
 	mu   sync.Mutex
-	read []int
+	read map[int]bool
 }
 
 func (w *watched) ReadAt(p []byte, off int64) (int, error) {
 	w.mu.Lock()
-	w.read = append(w.read, int(off/publish.BlockSize))
+	w.read[int(off/publish.BlockSize)] = true
 	w.mu.Unlock()
 	return w.Disk.ReadAt(p, off)
 }
@@ -39,11 +43,10 @@ func (w *world) uploadWatched(t *testing.T, path string, o publish.Options) ([]i
 		t.Fatal(err)
 	}
 	defer disk.Close()
-	seen := &watched{Disk: disk}
+	seen := &watched{Disk: disk, read: map[int]bool{}}
 	o.Snapshots = w.snapshots()
 	s, err := publish.Upload(t.Context(), publish.NewBlocks(w.config, o.Workers), seen, o)
-	slices.Sort(seen.read)
-	return seen.read, s, err
+	return slices.Sorted(maps.Keys(seen.read)), s, err
 }
 
 func TestWhatWasReadIsKnown(t *testing.T) {
@@ -62,9 +65,9 @@ func TestWhatWasReadIsKnown(t *testing.T) {
 	}
 	w.same(t, s.ID, next)
 
-	// Without a snapshot to differ from, all are sent, and each is read but once for that.
+	// Without a snapshot to differ from, all are sent, and nothing else is read for that.
 	whole, s, err := w.uploadWatched(t, next, publish.Options{Key: "the same", Dir: dir})
-	if err != nil || s.Written != len(whole) || len(slices.Compact(whole)) != s.Written {
+	if err != nil || s.Written != len(whole) {
 		t.Errorf("the blocks %v were read to write %d (%v)", whole, s.Written, err)
 	}
 	w.same(t, s.ID, next)
@@ -110,6 +113,52 @@ func TestADiskThatIsNotWhatItWasIsNotPublished(t *testing.T) {
 	s, err := w.upload(t, path, publish.Options{Key: "wrong", Dir: dir})
 	if err != nil {
 		t.Fatalf("after that, the checksums are not computed anew: %v", err)
+	}
+	w.same(t, s.ID, path)
+}
+
+// damaged is a disk of which some bytes cannot be read.
+type damaged struct {
+	*chain.Disk
+	at int64
+}
+
+var errDamaged = errors.New("input/output error")
+
+func (d *damaged) ReadAt(p []byte, off int64) (int, error) {
+	if off <= d.at && d.at < off+int64(len(p)) {
+		return 0, errDamaged
+	}
+	return d.Disk.ReadAt(p, off)
+}
+
+// TestADiskThatCannotBeReadIsNotTriedAgain, where its checksums are known and it is read
+// on its way to the service.
+func TestADiskThatCannotBeReadIsNotTriedAgain(t *testing.T) {
+	var puts atomic.Int64
+	w := newWorld(t, func(r *http.Request) publishtest.Fault {
+		if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/blocks/2") {
+			puts.Add(1)
+		}
+		return publishtest.None
+	})
+	dir, path := t.TempDir(), someDisk(t)
+	if _, err := w.upload(t, path, publish.Options{Key: "first", Dir: dir}); err != nil {
+		t.Fatal(err)
+	}
+	disk, err := chain.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer disk.Close()
+	before := puts.Load()
+	_, err = publish.Upload(t.Context(), publish.NewBlocks(w.config, 0), &damaged{disk, 2*publish.BlockSize + 300_000}, publish.Options{Key: "second", Dir: dir, Snapshots: w.snapshots()})
+	if !errors.Is(err, errDamaged) || !strings.Contains(err.Error(), "block 2 could not be read") || puts.Load() > before+1 {
+		t.Fatalf("%v, after the block was sent %d times", err, puts.Load()-before)
+	}
+	s, err := w.upload(t, path, publish.Options{Key: "second", Dir: dir})
+	if err != nil {
+		t.Fatal(err)
 	}
 	w.same(t, s.ID, path)
 }

@@ -449,13 +449,12 @@ func (w *writing) block(ctx context.Context, index int32, data []byte) error {
 		before = zeroSum
 	}
 	differs := have != before
-	if differs && !read {
-		if err := readBlock(w.disk, index, data); err != nil {
-			return err
-		}
-	}
 	if differs {
-		if err := w.send(ctx, index, data, have); err != nil {
+		var content io.ReadSeeker = bytes.NewReader(data)
+		if !read {
+			content = newBlockReader(w.disk, index)
+		}
+		if err := w.send(ctx, index, content, have); err != nil {
 			return w.doubt(err, index, data, have)
 		}
 	}
@@ -472,12 +471,8 @@ func originOf(disk Disk, index int32) string {
 // readBlock fills up with zeros what lies behind the end of the disk, whose size need
 // not be a multiple of the block's.
 func readBlock(disk Disk, index int32, data []byte) error {
-	n, err := disk.ReadAt(data, int64(index)*BlockSize)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return err
-	}
-	clear(data[n:])
-	return nil
+	_, err := padded{disk}.ReadAt(data, int64(index)*BlockSize)
+	return err
 }
 
 func checksum(data []byte) sum {
@@ -490,8 +485,11 @@ func checksum(data []byte) sum {
 // doubt says why a block was not taken, if that is because it is not what it was when
 // its checksum was computed. No part of the disk is to be trusted then.
 func (w *writing) doubt(refusal error, index int32, data []byte, have sum) error {
-	if checksum(data) == have {
+	if _, broken := errors.AsType[*unreadable](refusal); broken {
 		return refusal
+	}
+	if err := readBlock(w.disk, index, data); err != nil || checksum(data) == have {
+		return errors.Join(refusal, err)
 	}
 	return errors.Join(&builder.Error{
 		Reason: "the disk is not what it was when it was read before, although nobody has written to its files",
@@ -516,12 +514,56 @@ func (w *writing) done(index int32, have sum, sent bool) {
 	}
 }
 
+// blockReader is a block on its way from the disk to the service.
+type blockReader struct {
+	*io.SectionReader
+	index int32
+}
+
+func newBlockReader(disk Disk, index int32) *blockReader {
+	return &blockReader{io.NewSectionReader(padded{disk}, int64(index)*BlockSize, BlockSize), index}
+}
+
+func (b *blockReader) Read(p []byte) (int, error) {
+	n, err := b.SectionReader.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = &unreadable{b.index, err}
+	}
+	return n, err
+}
+
+// unreadable is an error of the disk, in the midst of a request.
+type unreadable struct {
+	index int32
+	err   error
+}
+
+func (u *unreadable) Error() string {
+	return fmt.Sprintf("block %d could not be read: %v", u.index, u.err)
+}
+func (u *unreadable) Unwrap() error { return u.err }
+
+// padded is a disk with zeros behind its end.
+type padded struct{ Disk }
+
+func (d padded) ReadAt(p []byte, off int64) (int, error) {
+	n, err := d.Disk.ReadAt(p, off)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return n, err
+	}
+	clear(p[n:])
+	return len(p), nil
+}
+
 // send writes a block. A snapshot that was just started may not be known everywhere yet.
-func (w *writing) send(ctx context.Context, index int32, data []byte, s sum) error {
+func (w *writing) send(ctx context.Context, index int32, content io.ReadSeeker, s sum) error {
 	for wait := time.Second; ; wait = min(2*wait, 8*time.Second) {
+		if _, err := content.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
 		out, err := w.blocks.PutSnapshotBlock(ctx, &ebs.PutSnapshotBlockInput{
 			SnapshotId: aws.String(w.journal.snapshot), BlockIndex: aws.Int32(index),
-			BlockData: bytes.NewReader(data), DataLength: aws.Int32(BlockSize),
+			BlockData: content, DataLength: aws.Int32(BlockSize),
 			Checksum: aws.String(s.text()), ChecksumAlgorithm: types.ChecksumAlgorithmChecksumAlgorithmSha256,
 		})
 		switch {
@@ -545,6 +587,9 @@ func (w *writing) send(ctx context.Context, index int32, data []byte, s sum) err
 // refused says why a block is not taken: because of the block, or because the service
 // has given the snapshot up.
 func (w *writing) refused(ctx context.Context, index int32, err error) error {
+	if broken, ok := errors.AsType[*unreadable](err); ok {
+		return broken
+	}
 	if _, invalid := errors.AsType[*types.ValidationException](err); invalid {
 		state, stateErr := w.state(ctx, w.journal.snapshot)
 		if stateErr == nil && (state == "" || state == ec2types.SnapshotStateError) {
