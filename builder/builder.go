@@ -173,15 +173,22 @@ type Publisher interface {
 
 // Preparer is a Publisher that can do some of its work while an image is made.
 type Preparer interface {
-	// Prepare gets to know the parent of an image that will be published, until ctx ends.
-	// It only saves time: what goes wrong does so again in Publish, which tells of it.
+	// Prepare gets to know what an image will be made of that is going to be published,
+	// until ctx ends: its parent, and then each Layered that it has gone through. It
+	// only saves time: what goes wrong does so again in Publish, which tells of it.
 	Prepare(ctx context.Context, spec PrepareSpec)
 }
 
-// PrepareSpec says what is being made.
+// PrepareSpec says what an image is being made of.
 type PrepareSpec struct {
-	Base Base
-	Via  recipe.Via
+	Ref string // as that of a Base
+	Via recipe.Via
+}
+
+// Layered is an Instance whose layers can be read like a Base while it goes on.
+type Layered interface {
+	// Layer is the Ref of the last one that was kept; empty: there is none.
+	Layer() string
 }
 
 // Tagger is a Driver or a Publisher whose images have tags.

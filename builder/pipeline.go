@@ -196,7 +196,8 @@ func (p *pipeline) image(ctx context.Context) error {
 
 // build runs the components on an instance and makes the image.
 func (p *pipeline) build(ctx context.Context) (err error) {
-	defer p.prepare(ctx)()
+	ahead := p.prepare(ctx)
+	defer ahead.end()
 	var inst Instance
 	err = p.tell.stage(StageLaunch, "", func() (EventKind, string, error) {
 		inst, err = p.driver.Launch(ctx, LaunchSpec{
@@ -223,7 +224,10 @@ func (p *pipeline) build(ctx context.Context) (err error) {
 	}
 	defer func() { err = p.end(ctx, StageLaunch, p.driver, inst, err) }()
 
-	if err := p.layers(ctx, inst); err != nil {
+	if inst.Held() > 0 {
+		ahead.goOn(inst)
+	}
+	if err := p.layers(ctx, inst, ahead); err != nil {
 		return err
 	}
 	return p.finish(ctx, inst)
@@ -245,7 +249,7 @@ func NeedAWS(uses []recipe.Use) bool {
 
 // layers puts the files on the instance and runs the components, leaving out
 // what the layers that it started from hold already.
-func (p *pipeline) layers(ctx context.Context, inst Instance) error {
+func (p *pipeline) layers(ctx context.Context, inst Instance, ahead *preparation) error {
 	layer := 0
 	step := func(stage Stage, name string, work func() error) error {
 		key := p.result.Keys.Layers[layer]
@@ -261,6 +265,7 @@ func (p *pipeline) layers(ctx context.Context, inst Instance) error {
 			if err := inst.Keep(ctx, key); err != nil {
 				return Failed, "", inStage(err, stage, name, "the layer could not be kept")
 			}
+			ahead.goOn(inst)
 			return Succeeded, "", nil
 		})
 	}

@@ -20,19 +20,51 @@ func (p *pipeline) publishable() error {
 	}
 }
 
-// prepare has the publisher get to know the parent while the image is made. What it
-// returns ends that: the publisher keeps what it has, and finds out the rest by itself.
-func (p *pipeline) prepare(ctx context.Context) (end func()) {
+// preparation has the publisher get to know what an image is made of, while it is made.
+// The nil one does nothing.
+type preparation struct {
+	parts  chan string
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+}
+
+// prepare begins with the parent.
+func (p *pipeline) prepare(ctx context.Context) *preparation {
 	preparer, can := p.req.Publisher.(Preparer)
 	if p.req.Recipe.Publish == nil || !can {
-		return func() {}
+		return nil
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	var work sync.WaitGroup
-	work.Go(func() { preparer.Prepare(ctx, PrepareSpec{Base: p.result.Base, Via: p.req.Recipe.Publish.Via}) })
-	return func() {
-		cancel()
-		work.Wait()
+	a := &preparation{parts: make(chan string, 1+len(p.result.Keys.Layers)), cancel: cancel}
+	a.parts <- p.result.Base.Ref
+	a.work.Go(func() {
+		for ctx.Err() == nil {
+			select {
+			case ref := <-a.parts:
+				preparer.Prepare(ctx, PrepareSpec{Ref: ref, Via: p.req.Recipe.Publish.Via})
+			case <-ctx.Done():
+			}
+		}
+	})
+	return a
+}
+
+// goOn goes on with the last layer of the instance.
+func (a *preparation) goOn(inst Instance) {
+	layered, can := inst.(Layered)
+	if a == nil || !can {
+		return
+	}
+	if ref := layered.Layer(); ref != "" {
+		a.parts <- ref // there is room for the parent and all layers
+	}
+}
+
+// end ends it: the publisher keeps what it has, and finds out the rest by itself.
+func (a *preparation) end() {
+	if a != nil {
+		a.cancel()
+		a.work.Wait()
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/buildertest"
@@ -101,9 +102,10 @@ func (e *early) Publish(ctx context.Context, spec builder.PublishSpec, log func(
 
 // TestPublishingIsPreparedWhileTheImageIsMade, and only then.
 func TestPublishingIsPreparedWhileTheImageIsMade(t *testing.T) {
-	driver := buildertest.New()
-	there := &early{cloud: cloud{Driver: driver}, begun: make(chan builder.PrepareSpec, 3)}
-	b := builder.New(bootless{driver}, remembered{})
+	begun := make(chan builder.PrepareSpec, 3)
+	driver := &layered{Driver: buildertest.New(), seen: begun, all: 1}
+	there := &early{cloud: cloud{Driver: driver.Driver}, begun: begun}
+	b := builder.New(driver, remembered{})
 	build := func(id string, r *recipe.Recipe) (builder.Result, error) {
 		return b.Build(t.Context(), builder.Request{Build: id, Recipe: r, Publisher: there}, func(builder.Event) {})
 	}
@@ -113,7 +115,7 @@ func TestPublishingIsPreparedWhileTheImageIsMade(t *testing.T) {
 	if err != nil || res.Published == nil {
 		t.Fatalf("%+v, %v", res, err)
 	}
-	if got, want := <-there.begun, (builder.PrepareSpec{Base: res.Base, Via: recipe.ViaImportImage}); got != want {
+	if got, want := <-there.begun, (builder.PrepareSpec{Ref: res.Base.Ref, Via: recipe.ViaImportImage}); got != want {
 		t.Errorf("prepared for %+v, want %+v", got, want)
 	}
 	if res, err := build("2", r); err != nil || !res.ImageReused {
@@ -125,8 +127,86 @@ func TestPublishingIsPreparedWhileTheImageIsMade(t *testing.T) {
 	if res, err := build("3", other); err == nil {
 		t.Errorf("a component that fails: %+v", res)
 	}
-	if len(there.begun) != 1 || there.running.Load() {
-		t.Errorf("prepared %d times more, want once, for the build that failed; running: %v", len(there.begun), there.running.Load())
+	if len(begun) > 1 || there.running.Load() {
+		t.Errorf("prepared %d times more, want once at most, for the build that failed; running: %v", len(begun), there.running.Load())
+	}
+}
+
+// layered is a driver whose instances tell of their layers, and wait at the clean-up
+// until the publisher has seen all.
+type layered struct {
+	*buildertest.Driver
+	seen chan builder.PrepareSpec
+	all  int
+}
+
+type layeredInstance struct {
+	builder.Instance
+	d    *layered
+	last string
+}
+
+func (d *layered) Launch(ctx context.Context, spec builder.LaunchSpec) (builder.Instance, error) {
+	inst, err := d.Driver.Launch(ctx, spec)
+	l := &layeredInstance{Instance: inst, d: d}
+	if err == nil && inst.Held() > 0 {
+		l.last = "disk of " + spec.Layers[inst.Held()-1]
+	}
+	return l, err
+}
+
+func (i *layeredInstance) Layer() string { return i.last }
+
+func (i *layeredInstance) Keep(ctx context.Context, key string) error {
+	i.last = "disk of " + key
+	return i.Instance.Keep(ctx, key)
+}
+
+func (i *layeredInstance) Clean(ctx context.Context) error {
+	for len(i.d.seen) < i.d.all {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
+	}
+	return i.Instance.Clean(ctx)
+}
+
+// attentive is a cloud that gets to know a disk at once.
+type attentive struct {
+	cloud
+	seen chan builder.PrepareSpec
+}
+
+func (a *attentive) Prepare(_ context.Context, spec builder.PrepareSpec) { a.seen <- spec }
+
+func TestLayersArePreparedAsTheyAreKept(t *testing.T) {
+	seen := make(chan builder.PrepareSpec, 9)
+	d := &layered{Driver: buildertest.New(), seen: seen, all: 3}
+	b := builder.New(d, remembered{})
+	there := &attentive{cloud{Driver: d.Driver}, seen}
+	build := func(id string, r *recipe.Recipe) builder.Result {
+		res, err := b.Build(t.Context(), builder.Request{Build: id, Recipe: r, Publisher: there}, func(builder.Event) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res
+	}
+	res := build("1", published(t))
+	for _, want := range []string{res.Base.Ref, "disk of " + res.Keys.Layers[0], "disk of " + res.Keys.Layers[1]} {
+		if got := <-seen; got.Ref != want {
+			t.Errorf("prepared for %q, want %q", got.Ref, want)
+		}
+	}
+	// The first layer is held by the instance from its start.
+	longer := published(t)
+	longer.Components[1] = document(t, "another", "build")
+	again := build("2", longer)
+	for _, want := range []string{again.Base.Ref, "disk of " + res.Keys.Layers[0], "disk of " + again.Keys.Layers[1]} {
+		if got := <-seen; got.Ref != want {
+			t.Errorf("then prepared for %q, want %q", got.Ref, want)
+		}
 	}
 }
 

@@ -158,6 +158,16 @@ func (i *instance) Keep(ctx context.Context, key string) error {
 	return nil
 }
 
+var _ builder.Layered = (*instance)(nil)
+
+// Layer implements builder.Layered.
+func (i *instance) Layer() string {
+	if i.below.Layer == "" {
+		return ""
+	}
+	return i.d.store.Disk(i.below.Layer)
+}
+
 func (i *instance) keep(ctx context.Context, key string) error {
 	if err := i.unmounted(ctx); err != nil {
 		return err

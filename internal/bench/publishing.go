@@ -16,6 +16,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -95,7 +96,7 @@ type uploads struct {
 	plainly  *httptest.Server // HTTP
 	securely *httptest.Server // over TLS, as AWS is spoken to
 	received *atomic.Int64    // bytes by plainly, with everything around the blocks
-	prepared []time.Duration  // how long it took to read the parent
+	prepared []time.Duration  // how long it took to read the parts of an image
 }
 
 func newUploads(b *bench) *uploads {
@@ -162,16 +163,18 @@ func (u *uploads) upload(ctx context.Context, server *httptest.Server, path, dir
 	return s, time.Since(start), err
 }
 
-// whole uploads all of a disk to a server that knows none of it. The parent was read
-// while the image was made; empty: nothing was.
-func (u *uploads) whole(ctx context.Context, server *httptest.Server, path, parent string, blocks int) (time.Duration, error) {
+// whole uploads all of a disk to a server that knows none of it. The parts were read
+// while the image was made.
+func (u *uploads) whole(ctx context.Context, server *httptest.Server, path string, parts []string, blocks int) (time.Duration, error) {
 	dir, err := os.MkdirTemp(u.dir, "uploads-")
 	if err != nil {
 		return 0, err
 	}
-	if parent != "" {
-		start := time.Now()
-		(&publish.Publisher{Dir: dir}).Prepare(ctx, builder.PrepareSpec{Base: builder.Base{Ref: parent}})
+	start := time.Now()
+	for _, part := range parts {
+		(&publish.Publisher{Dir: dir}).Prepare(ctx, builder.PrepareSpec{Ref: part})
+	}
+	if parts != nil {
 		u.prepared = append(u.prepared, time.Since(start))
 	}
 	s, elapsed, err := u.upload(ctx, server, path, dir, "whole")
@@ -190,7 +193,7 @@ func (u *uploads) throughput(ctx context.Context, path string) (table, error) {
 	if err != nil {
 		return t, err
 	}
-	parent, err := lowest(ctx, path)
+	parts, err := below(ctx, path)
 	if err != nil {
 		return t, err
 	}
@@ -201,8 +204,8 @@ func (u *uploads) throughput(ctx context.Context, path string) (table, error) {
 	}{
 		{"plain parallel PUT", func(s *httptest.Server) (time.Duration, error) { return u.plain(ctx, s, path, blocks, false) }, false},
 		{"the same with the SHA-256 that EBS asks for", func(s *httptest.Server) (time.Duration, error) { return u.plain(ctx, s, path, blocks, true) }, false},
-		{"ingot, in a build", func(s *httptest.Server) (time.Duration, error) { return u.whole(ctx, s, path, parent, len(blocks)) }, true},
-		{"ingot, an image and a parent that were never read", func(s *httptest.Server) (time.Duration, error) { return u.whole(ctx, s, path, "", len(blocks)) }, true},
+		{"ingot, in a build", func(s *httptest.Server) (time.Duration, error) { return u.whole(ctx, s, path, parts, len(blocks)) }, true},
+		{"ingot, an image of which nothing was read before", func(s *httptest.Server) (time.Duration, error) { return u.whole(ctx, s, path, nil, len(blocks)) }, true},
 	}
 	total := float64(len(blocks)) * publish.BlockSize
 	for _, over := range []struct {
@@ -230,25 +233,30 @@ func (u *uploads) throughput(ctx context.Context, path string) (table, error) {
 		}
 	}
 	t.note("%d blocks, %s, %d in flight; the server is in the same process and throws the blocks away. AWS is spoken to over TLS alone.", len(blocks), size(total), uploadWorkers)
-	t.note("A build reads the parent for its checksums while the components run, on one processor: %s. An image that was built before is published without that.", took(median(u.prepared, itself)))
+	t.note("While the components run, a build reads the parent and the layers for their checksums, on one processor: %s in all. An image that was built before is published without that.", took(median(u.prepared, itself)))
 	t.note("Only ingot finds out which blocks hold data, signs, and records what the server has.")
 	return t, nil
 }
 
 func itself(d time.Duration) time.Duration { return d }
 
-// lowest is the file at the bottom of a chain: the parent image.
-func lowest(ctx context.Context, path string) (string, error) {
+// below are the files that an image is based on, as a build makes them: the parent
+// image and the layers.
+func below(ctx context.Context, path string) ([]string, error) {
 	var text bytes.Buffer
 	c := command{name: "qemu-img", args: []string{"info", "--backing-chain", "--output=json", path}, stdout: &text}
 	if err := c.run(ctx); err != nil {
-		return "", err
+		return nil, err
 	}
 	var files []struct{ Filename string }
 	if err := json.Unmarshal(text.Bytes(), &files); err != nil || len(files) < 2 {
-		return "", fmt.Errorf("qemu-img says %q of %s: no image on a parent (%v)", text.String(), path, err)
+		return nil, fmt.Errorf("qemu-img says %q of %s: no image on a parent (%v)", text.String(), path, err)
 	}
-	return files[len(files)-1].Filename, nil
+	var paths []string
+	for _, f := range slices.Backward(files[1:]) {
+		paths = append(paths, f.Filename)
+	}
+	return paths, nil
 }
 
 // dataBlocks are the indexes of the blocks that are not zeros.

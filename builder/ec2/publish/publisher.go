@@ -96,13 +96,13 @@ func (p *Publisher) Publish(ctx context.Context, spec builder.PublishSpec, log f
 	return img, nil
 }
 
-// Prepare is builder.Preparer's: it reads the parent's disk, of whose blocks most are
-// the image's too, for their checksums.
+// Prepare is builder.Preparer's: it reads the disk, of whose blocks most will be the
+// image's too, for their checksums.
 func (p *Publisher) Prepare(ctx context.Context, spec builder.PrepareSpec) {
 	if spec.Via.Imports() {
 		return
 	}
-	blocks, err := chain.Open(ctx, spec.Base.Ref)
+	blocks, err := chain.Open(ctx, spec.Ref)
 	if err != nil {
 		return
 	}
