@@ -126,12 +126,13 @@ func (o *origin) save(path string, now time.Time) error {
 }
 
 // block returns the checksum of a disk's block. Where none is remembered, the block is
-// in data afterwards.
-func (s *sums) block(disk Disk, index int32, data []byte) (is sum, read bool, err error) {
+// read into the buffer.
+func (s *sums) block(disk Disk, index int32, into *buffer) (is sum, read bool, err error) {
 	origin := originOf(disk, index)
 	if is, known := s.get(origin, index); known {
 		return is, false, nil
 	}
+	data := into.bytes()
 	if err := readBlock(disk, index, data); err != nil {
 		return sum{}, false, err
 	}
@@ -143,13 +144,13 @@ func (s *sums) block(disk Disk, index int32, data []byte) (is sum, read bool, er
 // learn computes the checksums of a disk that are not remembered, on one processor: a
 // build goes on beside it. It keeps those that it has when ctx ends.
 func (s *sums) learn(ctx context.Context, disk Disk) error {
-	data := make([]byte, BlockSize)
+	var into buffer
 	var err error
 	for _, index := range candidates(disk, nil) {
 		if ctx.Err() != nil {
 			break
 		}
-		if _, _, err = s.block(disk, index, data); err != nil {
+		if _, _, err = s.block(disk, index, &into); err != nil {
 			break
 		}
 	}

@@ -282,7 +282,8 @@ func (u *uploader) start(ctx context.Context, j *journal) error {
 	if size := aws.ToInt32(out.BlockSize); size != BlockSize && size != BlockSize>>10 {
 		return fmt.Errorf("the snapshot %s has blocks of %d bytes", aws.ToString(out.SnapshotId), size)
 	}
-	return j.add(entry{Snapshot: aws.ToString(out.SnapshotId)}, true)
+	// What a crash of the machine takes away here, the same call brings back.
+	return j.add(entry{Snapshot: aws.ToString(out.SnapshotId)}, false)
 }
 
 // put writes what the snapshot does not have yet, and returns the checksums of all
@@ -411,13 +412,13 @@ func (w *writing) run(ctx context.Context) error {
 }
 
 func (w *writing) work(ctx context.Context) error {
-	data := make([]byte, BlockSize)
+	var into buffer
 	for {
 		index, ok := w.next()
 		if !ok || ctx.Err() != nil {
 			return nil
 		}
-		if err := w.block(ctx, index, data); err != nil {
+		if err := w.block(ctx, index, &into); err != nil {
 			return err
 		}
 	}
@@ -439,8 +440,8 @@ var (
 )
 
 // block looks at one block of the disk and writes it where it has to be.
-func (w *writing) block(ctx context.Context, index int32, data []byte) error {
-	have, read, err := w.sums.block(w.disk, index, data)
+func (w *writing) block(ctx context.Context, index int32, into *buffer) error {
+	have, read, err := w.sums.block(w.disk, index, into)
 	if err != nil {
 		return err
 	}
@@ -450,16 +451,28 @@ func (w *writing) block(ctx context.Context, index int32, data []byte) error {
 	}
 	differs := have != before
 	if differs {
-		var content io.ReadSeeker = bytes.NewReader(data)
-		if !read {
+		var content io.ReadSeeker
+		if read {
+			content = bytes.NewReader(into.bytes())
+		} else {
 			content = newBlockReader(w.disk, index)
 		}
 		if err := w.send(ctx, index, content, have); err != nil {
-			return w.doubt(err, index, data, have)
+			return w.doubt(err, index, into.bytes(), have)
 		}
 	}
 	w.done(index, have, differs)
 	return nil
+}
+
+// buffer is room for a block, which takes memory when it is first used.
+type buffer struct{ data []byte }
+
+func (b *buffer) bytes() []byte {
+	if b.data == nil {
+		b.data = make([]byte, BlockSize)
+	}
+	return b.data
 }
 
 // originOf names where the disk has a block from.
