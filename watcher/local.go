@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 
 	git "github.com/go-git/go-git/v5"
 	"github.com/go-git/go-git/v5/plumbing"
@@ -25,7 +26,7 @@ func (l *localRemote) heads(ctx context.Context, refs []string) (map[string]stri
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		ref, err := storer.ResolveReference(store, plumbing.ReferenceName(name))
+		ref, err := storer.ResolveReference(wholeRefs{store}, plumbing.ReferenceName(name))
 		switch {
 		case err == nil:
 			heads[name] = ref.Hash().String()
@@ -35,6 +36,32 @@ func (l *localRemote) heads(ctx context.Context, refs []string) (map[string]stri
 	}
 	return heads, nil
 }
+
+// wholeRefs tells a ref that is not there from one whose file is empty. git puts a
+// ref in its place as a whole, but programs that use go-git or libraries like it
+// empty the file before they write it, and a machine that loses its power may leave
+// it so. That is not a branch that somebody has deleted.
+type wholeRefs struct{ *filesystem.Storage }
+
+// Reference returns plumbing.ErrReferenceNotFound only of a ref that has no file.
+func (w wholeRefs) Reference(name plumbing.ReferenceName) (*plumbing.Reference, error) {
+	ref, err := w.Storage.Reference(name)
+	if !errors.Is(err, plumbing.ErrReferenceNotFound) {
+		return ref, err
+	}
+	switch file, statErr := w.Filesystem().Stat(string(name)); {
+	case errors.Is(statErr, fs.ErrNotExist):
+		return nil, err
+	case statErr != nil:
+		return nil, statErr
+	case file.IsDir(): // of branches whose names begin so
+		return nil, err
+	}
+	return nil, errHalfWritten
+}
+
+// errHalfWritten goes away by itself when somebody is writing.
+var errHalfWritten = errors.New("its file is empty or is being written; if that lasts, `git fsck` tells what is broken")
 
 func (l *localRemote) pack(_ context.Context, wants, _ []string, _ func(io.Reader) error) error {
 	return &Error{URL: l.path, Problem: "it does not have " + wants[0], Hint: "was its history rewritten?"}

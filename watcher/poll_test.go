@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/go-git/go-git/v5/plumbing"
 )
 
 // setup is a repository and a watcher of it, over one transport.
@@ -180,6 +182,91 @@ func TestPollPullRequests(t *testing.T) {
 		}
 		wantLines(t, b.take(), fmt.Sprintf("refs/heads/main %.7s..%.7s", next, last), "refs/pull/9/head .."+nine[:7])
 	})
+}
+
+// TestBranchThatIsBeingWrittenIsNotGone: go-git, for one, empties a ref's file before
+// it writes it.
+func TestBranchThatIsBeingWrittenIsNotGone(t *testing.T) {
+	r := newRepo(t, t.TempDir(), "images.git")
+	var b book
+	w := mustNew(t, testConfig(t, r.dir, &b))
+	one := r.push("one", "refs/heads/main")
+	wantLines(t, poll(t, w, &b), "refs/heads/main .."+one[:7])
+
+	file := filepath.Join(r.dir, "refs/heads/main")
+	writeFile := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	writeFile("")
+	if _, err := w.Poll(t.Context()); err == nil || !strings.Contains(err.Error(), "reading refs/heads/main") {
+		t.Errorf("Poll of an empty ref: %v; want an error that names it", err)
+	}
+	wantLines(t, b.take())
+	writeFile(one + "\n")
+	wantLines(t, poll(t, w, &b))
+
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	r.push("main is a folder", "refs/heads/main/next")
+	wantLines(t, poll(t, w, &b), "refs/heads/main "+one[:7]+".. deleted")
+}
+
+// TestBranchIsReadWhileOthersWriteIt has go-git write a ref, as fast as it can, while
+// it is looked at.
+func TestBranchIsReadWhileOthersWriteIt(t *testing.T) {
+	r := newRepo(t, t.TempDir(), "images.git")
+	one := r.push("one", "refs/heads/main")
+	store, err := openLocal(r.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	stop := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-stop:
+				done <- nil
+				return
+			default:
+			}
+			if err := store.SetReference(plumbing.NewHashReference("refs/heads/main", plumbing.NewHash(one))); err != nil {
+				done <- err
+				return
+			}
+		}
+	}()
+	var read, refused int
+	remote := &localRemote{path: r.dir}
+	for read+refused < 500 {
+		heads, err := remote.heads(t.Context(), []string{"refs/heads/main"})
+		switch {
+		case errors.Is(err, errHalfWritten):
+			refused++
+		case err != nil:
+			t.Error(err)
+		case heads["refs/heads/main"] != one:
+			t.Errorf("after %d looks the heads are %v", read+refused, heads)
+		}
+		if t.Failed() {
+			break
+		}
+		if err == nil {
+			read++
+		}
+	}
+	close(stop)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if read == 0 {
+		t.Error("no look has found the branch")
+	}
+	t.Logf("%d looks found the branch, %d found it being written", read, refused)
 }
 
 func TestHeadIsRememberedOnlyWhenAccepted(t *testing.T) {
