@@ -47,7 +47,7 @@ compliance: packages-host packages-test ## Harden an image to each level, boot i
 	$(GO) test -count 1 -timeout 90m -v ./builder/gallery/hardeningtest
 
 .PHONY: test-aws
-test-aws: packages-test ## The tests of access to AWS, against moto (from PyPI, pinned, in .cache/)
+test-aws: packages-host packages-test ## The tests of access to AWS, against moto (from PyPI, pinned, in .cache/)
 	@GOTESTSUM='$(GOTESTSUM)' scripts/test-aws.sh
 
 .PHONY: test-image
