@@ -5,8 +5,9 @@
 #	scripts/install-packages.sh GROUP...
 #
 #	host     what the local driver needs to build, boot and test images
-#	test     what the tests need beside that: an SSH server, PostgreSQL, a browser, Python
-#	         for moto, Wine and what makes packages for Windows Installer
+#	test     what the tests need beside that: a C compiler for the race detector, an SSH
+#	         server, PostgreSQL, a browser, Python for moto, Wine and what makes packages for
+#	         Windows Installer
 #	browser  the browser alone
 #	bench    what the benchmark compares with
 #	image    what scripts/check-dockerfile.sh needs
@@ -18,7 +19,7 @@ host='ca-certificates dosfstools e2fsprogs gdisk git grub-common grub-efi-amd64-
 	debian-archive-keyring mmdebstrap mount mtools openssh-client ovmf
 	qemu-system-common qemu-system-x86 qemu-utils systemd-container tzdata'
 browser='chromium'
-test="openssh-server postgresql python3-venv wine64 wixl $browser"
+test="gcc libc6-dev openssh-server postgresql python3-venv wine64 wixl $browser"
 bench='mkosi packer'
 image='aardvark-dns buildah catatonit curl mmdebstrap netavark podman podman-compose runc'
 
