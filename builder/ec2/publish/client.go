@@ -33,7 +33,7 @@ const (
 // NewBlocks returns a client for uploads with that many workers; 0 is what Upload
 // takes by default. It keeps its connections open, slows down all workers when the
 // service asks for it, and tries again what can be tried again.
-func NewBlocks(cfg aws.Config, workers int) *ebs.Client {
+func NewBlocks(cfg aws.Config, workers int) Blocks {
 	if workers <= 0 {
 		workers = defaultWorkers
 	}
@@ -50,7 +50,7 @@ func NewBlocks(cfg aws.Config, workers int) *ebs.Client {
 		t.ResponseHeaderTimeout = answerPatience
 		t.WriteBufferSize = writeBuffer
 	})
-	return ebs.NewFromConfig(cfg, func(o *ebs.Options) {
+	return newPatterned(ebs.NewFromConfig(cfg, func(o *ebs.Options) {
 		o.HTTPClient = client
 		o.Retryer = retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
 			o.StandardOptions = append(o.StandardOptions, func(o *retry.StandardOptions) {
@@ -62,7 +62,7 @@ func NewBlocks(cfg aws.Config, workers int) *ebs.Client {
 				o.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(passing)}, o.Retryables...)
 			})
 		})
-	})
+	}))
 }
 
 // NewBucket returns the bucket of that name as VM Import and the daemon use it.
