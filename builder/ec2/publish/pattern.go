@@ -90,9 +90,9 @@ func (c *patterned) stirred() { c.calm.Store(time.Now().Add(calmAfter).UnixNano(
 // why it does not.
 func (c *patterned) put(ctx context.Context, p *pattern, in *ebs.PutSnapshotBlockInput, content io.ReaderAt) *ebs.PutSnapshotBlockOutput {
 	size := int64(aws.ToInt32(in.DataLength))
-	body := &body{content: io.NewSectionReader(content, 0, size)}
-	defer body.Close()
-	r := p.request(in, body, size).WithContext(ctx)
+	sent := &payload{content: io.NewSectionReader(content, 0, size)}
+	defer sent.Close()
+	r := p.request(in, sent, size).WithContext(ctx)
 	identity, err := c.credentials.Retrieve(ctx)
 	if err != nil {
 		return nil
@@ -180,27 +180,27 @@ func (p *pattern) request(in *ebs.PutSnapshotBlockInput, body io.ReadCloser, siz
 	}
 }
 
-// body is the content of a request. A transport may read on when the request has ended;
+// payload is the content of a request. A transport may read on when the request has ended;
 // what it reads from may be something else by then.
-type body struct {
+type payload struct {
 	mu      sync.Mutex
 	content *io.SectionReader
 	closed  bool
 }
 
-func (b *body) Read(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
+func (p *payload) Read(into []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
 		return 0, io.ErrClosedPipe
 	}
-	return b.content.Read(p)
+	return p.content.Read(into)
 }
 
 // Close returns when nobody reads any more.
-func (b *body) Close() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.closed = true
+func (p *payload) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
 	return nil
 }
