@@ -5,7 +5,11 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"regexp"
+	"strings"
+	"syscall"
 
+	"github.com/go-git/go-billy/v5/util"
 	git "github.com/go-git/go-git/v5"
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/storer"
@@ -37,31 +41,42 @@ func (l *localRemote) heads(ctx context.Context, refs []string) (map[string]stri
 	return heads, nil
 }
 
-// wholeRefs tells a ref that is not there from one whose file is empty. git puts a
-// ref in its place as a whole, but programs that use go-git or libraries like it
-// empty the file before they write it, and a machine that loses its power may leave
-// it so. That is not a branch that somebody has deleted.
+// wholeRefs are the refs of a repository, but for what is not a ref yet. git puts a ref
+// in its place as a whole; programs that use go-git or libraries like it empty its file
+// before they write it, and a machine that loses its power may leave it so. That is
+// neither a branch that somebody has deleted nor one that is where `git gc` once saw it,
+// which is what go-git reads then.
 type wholeRefs struct{ *filesystem.Storage }
 
-// Reference returns plumbing.ErrReferenceNotFound only of a ref that has no file.
+var (
+	hashOfRef = regexp.MustCompile(`^(?:[0-9a-f]{40}|ref: .+)\s*$`)
+
+	// errHalfWritten goes away by itself when somebody is writing.
+	errHalfWritten = errors.New("its file is empty, damaged, or being written; if that lasts, `git fsck` tells what is broken")
+)
+
+// Reference returns plumbing.ErrReferenceNotFound only of a ref that nobody has.
 func (w wholeRefs) Reference(name plumbing.ReferenceName) (*plumbing.Reference, error) {
-	ref, err := w.Storage.Reference(name)
-	if !errors.Is(err, plumbing.ErrReferenceNotFound) {
-		return ref, err
-	}
-	switch file, statErr := w.Filesystem().Stat(string(name)); {
-	case errors.Is(statErr, fs.ErrNotExist):
-		return nil, err
-	case statErr != nil:
-		return nil, statErr
-	case file.IsDir(): // of branches whose names begin so
+	if err := name.Validate(); err != nil {
 		return nil, err
 	}
-	return nil, errHalfWritten
+	text, err := util.ReadFile(w.Filesystem(), string(name))
+	switch {
+	case err == nil && !hashOfRef.Match(text):
+		return nil, errHalfWritten
+	case err == nil:
+		return plumbing.NewReferenceFromStrings(string(name), strings.TrimSpace(string(text))), nil
+	case isNoFile(err):
+		return w.Storage.Reference(name) // packed, or not there
+	}
+	return nil, err
 }
 
-// errHalfWritten goes away by itself when somebody is writing.
-var errHalfWritten = errors.New("its file is empty or is being written; if that lasts, `git fsck` tells what is broken")
+// isNoFile says that there is no file of that name: of release/1 for instance when
+// there is a branch release, or of release when there is a branch release/1.
+func isNoFile(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.EISDIR)
+}
 
 func (l *localRemote) pack(_ context.Context, wants, _ []string, _ func(io.Reader) error) error {
 	return &Error{URL: l.path, Problem: "it does not have " + wants[0], Hint: "was its history rewritten?"}

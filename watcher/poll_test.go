@@ -184,9 +184,9 @@ func TestPollPullRequests(t *testing.T) {
 	})
 }
 
-// TestBranchThatIsBeingWrittenIsNotGone: go-git, for one, empties a ref's file before
-// it writes it.
-func TestBranchThatIsBeingWrittenIsNotGone(t *testing.T) {
+// TestBranchThatIsBeingWrittenStands: go-git, for one, empties a ref's file before it
+// writes it. The branch is neither gone then nor where it was when refs were packed.
+func TestBranchThatIsBeingWrittenStands(t *testing.T) {
 	r := newRepo(t, t.TempDir(), "images.git")
 	var b book
 	w := mustNew(t, testConfig(t, r.dir, &b))
@@ -194,25 +194,41 @@ func TestBranchThatIsBeingWrittenIsNotGone(t *testing.T) {
 	wantLines(t, poll(t, w, &b), "refs/heads/main .."+one[:7])
 
 	file := filepath.Join(r.dir, "refs/heads/main")
-	writeFile := func(text string) {
+	halfWritten := func(whole string) {
 		t.Helper()
-		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
+		for _, text := range []string{"", "\n", whole[:20], strings.Repeat("\x00", 41)} {
+			writeFile(t, file, text)
+			if _, err := w.Poll(t.Context()); !errors.Is(err, errHalfWritten) || !strings.Contains(err.Error(), "reading refs/heads/main") {
+				t.Errorf("Poll of a ref that is %q: %v; want an error that names it", text, err)
+			}
+			wantLines(t, b.take())
 		}
+		writeFile(t, file, whole+"\n")
 	}
-	writeFile("")
-	if _, err := w.Poll(t.Context()); err == nil || !strings.Contains(err.Error(), "reading refs/heads/main") {
-		t.Errorf("Poll of an empty ref: %v; want an error that names it", err)
-	}
-	wantLines(t, b.take())
-	writeFile(one + "\n")
+	halfWritten(one)
 	wantLines(t, poll(t, w, &b))
+	run(t, r.dir, "git", "pack-refs", "--all")
+	wantLines(t, poll(t, w, &b))
+	two := r.push("two", "refs/heads/main")
+	wantLines(t, poll(t, w, &b), "refs/heads/main "+one[:7]+".."+two[:7])
+	halfWritten(two)
+	wantLines(t, poll(t, w, &b))
+}
 
-	if err := os.Remove(file); err != nil {
-		t.Fatal(err)
+// TestBranchesWhoseNamesCollide: where one is a file the other would be a folder.
+func TestBranchesWhoseNamesCollide(t *testing.T) {
+	for _, c := range []struct{ watched, other string }{{"release", "release/1"}, {"release/1", "release"}} {
+		r := newRepo(t, t.TempDir(), "images.git")
+		var b book
+		config := testConfig(t, r.dir, &b)
+		config.Branch = c.watched
+		w := mustNew(t, config)
+		one := r.push("one", "refs/heads/"+c.watched)
+		wantLines(t, poll(t, w, &b), "refs/heads/"+c.watched+" .."+one[:7])
+		run(t, r.dir, "git", "update-ref", "-d", "refs/heads/"+c.watched)
+		r.push("two", "refs/heads/"+c.other)
+		wantLines(t, poll(t, w, &b), "refs/heads/"+c.watched+" "+one[:7]+".. deleted")
 	}
-	r.push("main is a folder", "refs/heads/main/next")
-	wantLines(t, poll(t, w, &b), "refs/heads/main "+one[:7]+".. deleted")
 }
 
 // TestBranchIsReadWhileOthersWriteIt has go-git write a ref, as fast as it can, while
