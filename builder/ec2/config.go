@@ -20,6 +20,7 @@ import (
 
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/ec2/catalogue"
+	"github.com/seed-6db18919/ingot/builder/ec2/patience"
 	"github.com/seed-6db18919/ingot/builder/ec2/publish"
 )
 
@@ -56,7 +57,9 @@ type Services struct {
 // Lasting returns a configuration of the SDK whose clients outlast bad times. Throttling
 // is met with the SDK's adaptive mode, which slows down all calls of a service before
 // the next is refused. A request that stands still for a minute is given up and made again.
-func Lasting(cfg aws.Config) aws.Config { return lastingConfig(cfg, retry.DefaultMaxBackoff, patience) }
+func Lasting(cfg aws.Config) aws.Config {
+	return lastingConfig(cfg, retry.DefaultMaxBackoff, patience.Usual)
+}
 
 func lastingConfig(cfg aws.Config, backoff, quiet time.Duration) aws.Config {
 	cfg.Retryer = func() aws.Retryer {
@@ -68,7 +71,7 @@ func lastingConfig(cfg aws.Config, backoff, quiet time.Duration) aws.Config {
 			})
 		})}
 	}
-	cfg.HTTPClient = bounded(cfg.HTTPClient, quiet)
+	cfg.HTTPClient = patience.Bound(cfg.HTTPClient, quiet)
 	return cfg
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/seed-6db18919/ingot/builder/component"
 	"github.com/seed-6db18919/ingot/builder/drivertest"
 	"github.com/seed-6db18919/ingot/builder/ec2/ec2test"
+	"github.com/seed-6db18919/ingot/builder/ec2/patience"
 	"github.com/seed-6db18919/ingot/builder/recipe"
 )
 
@@ -59,7 +60,7 @@ func (h hook) Fire(e *logrus.Entry) error {
 
 func configOf(t *testing.T, c *ec2test.Cloud, agent string) Config {
 	return Config{
-		Services: Connect(lastingConfig(c.Config(), 300*time.Millisecond, patience)), Region: ec2test.Region, Owner: "test", Ledger: "ours", Bucket: c.Bucket, Prefix: "ingot/",
+		Services: Connect(lastingConfig(c.Config(), 300*time.Millisecond, patience.Usual)), Region: ec2test.Region, Owner: "test", Ledger: "ours", Bucket: c.Bucket, Prefix: "ingot/",
 		Infrastructure: Infrastructure{InstanceProfile: ec2test.Profile, InstanceTypes: []string{"t3.small", "t3.medium"}}, Agent: agent, Log: testLog(t), pace: hurry,
 	}
 }

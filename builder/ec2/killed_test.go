@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-6db18919/ingot/builder"
 	"github.com/seed-6db18919/ingot/builder/ec2/ec2test"
+	"github.com/seed-6db18919/ingot/builder/ec2/patience"
 	"github.com/seed-6db18919/ingot/builder/recipe"
 )
 
@@ -57,7 +58,7 @@ func newMortal(t *testing.T, c *ec2test.Cloud, cfg Config) *mortal {
 	p := &mortal{wire: &wire{next: sdk.HTTPClient}, ctx: ctx}
 	sdk.HTTPClient = p.wire
 	p.sdk = sdk
-	cfg.Services = Connect(lastingConfig(sdk, 100*time.Millisecond, patience))
+	cfg.Services = Connect(lastingConfig(sdk, 100*time.Millisecond, patience.Usual))
 	p.cfg = cfg
 	p.kill = func() {
 		p.dead.Store(true)

@@ -14,6 +14,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ebs/types"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/seed-6db18919/ingot/builder/ec2/patience"
 )
 
 const (
@@ -24,8 +26,6 @@ const (
 	putAttempts    = 10
 	putMaxBackoff  = 20 * time.Second
 	connectionIdle = 90 * time.Second
-	// answerPatience is for a server that took a whole block and says nothing.
-	answerPatience = time.Minute
 	// writeBuffer lets a block go out in few calls of the system, and stays in a processor's cache.
 	writeBuffer = 64 << 10
 )
@@ -34,6 +34,11 @@ const (
 // takes by default. It keeps its connections open, slows down all workers when the
 // service asks for it, and tries again what can be tried again.
 func NewBlocks(cfg aws.Config, workers int) Blocks {
+	return newBlocks(cfg, workers, patience.Usual)
+}
+
+// newBlocks gives up attempts that stand still for quiet.
+func newBlocks(cfg aws.Config, workers int, quiet time.Duration) *patterned {
 	if workers <= 0 {
 		workers = defaultWorkers
 	}
@@ -43,26 +48,24 @@ func NewBlocks(cfg aws.Config, workers int) Blocks {
 		client = awshttp.NewBuildableClient()
 	}
 	client = client.WithTransportOptions(func(t *http.Transport) {
-		t.MaxConnsPerHost = workers
 		t.MaxIdleConns = workers
 		t.MaxIdleConnsPerHost = workers
 		t.IdleConnTimeout = connectionIdle
-		t.ResponseHeaderTimeout = answerPatience
 		t.WriteBufferSize = writeBuffer
 	})
-	return newPatterned(ebs.NewFromConfig(cfg, func(o *ebs.Options) {
-		o.HTTPClient = client
-		o.Retryer = retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
-			o.StandardOptions = append(o.StandardOptions, func(o *retry.StandardOptions) {
-				o.MaxAttempts = putAttempts
-				o.MaxBackoff = putMaxBackoff
-				// The budget of retries is made for single calls: many workers that are
-				// throttled at once would use it up at once.
-				o.RateLimiter = ratelimit.None
-				o.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(passing)}, o.Retryables...)
-			})
+	retryer := retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
+		o.StandardOptions = append(o.StandardOptions, func(o *retry.StandardOptions) {
+			o.MaxAttempts = putAttempts
+			o.MaxBackoff = putMaxBackoff
+			// The budget of retries is made for single calls: many workers that are
+			// throttled at once would use it up at once.
+			o.RateLimiter = ratelimit.None
+			o.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(passing)}, o.Retryables...)
 		})
-	}))
+	})
+	return newPatterned(ebs.NewFromConfig(cfg, func(o *ebs.Options) {
+		o.HTTPClient, o.Retryer = patience.Bound(client, quiet), retryer
+	}), retryer)
 }
 
 // NewBucket returns the bucket of that name as VM Import and the daemon use it.

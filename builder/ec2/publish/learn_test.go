@@ -3,11 +3,15 @@ package publish
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"net/http"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
 	"github.com/aws/aws-sdk-go-v2/service/ebs/types"
 )
@@ -56,29 +60,82 @@ func TestOnlyRequestsOfTheKnownKindArePatterns(t *testing.T) {
 	}
 }
 
-// TestAMinuteLaterThePatternServesAgain moves the minute, not the clock.
-func TestAMinuteLaterThePatternServesAgain(t *testing.T) {
-	var sent []bool // by the pattern
-	client := newPatterned(ebs.New(ebs.Options{
-		Region: "eu-west-1", Retryer: aws.NopRetryer{},
+// scripted is a client whose wire is a function, and which of the requests the pattern
+// made.
+type scripted struct {
+	*patterned
+	byPattern []bool
+	told      []string // the retryer: "" of a success, "slow down" of what it slows down after
+}
+
+// answers makes a client whose nth request, from 1 on, is answered as do says.
+func answers(do func(n int, r *http.Request) (status int, code string, err error)) *scripted {
+	s := &scripted{}
+	retryer := telling{s}
+	s.patterned = newPatterned(ebs.New(ebs.Options{
+		Region: "eu-west-1", Retryer: retryer,
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: "AKID", SecretAccessKey: "secret"}, nil
 		}),
 		HTTPClient: doer(func(r *http.Request) (*http.Response, error) {
-			sent = append(sent, r.Header.Get("Amz-Sdk-Request") == "")
-			status := http.StatusCreated
-			if len(sent) == 3 {
-				status = http.StatusServiceUnavailable
+			s.byPattern = append(s.byPattern, r.Header.Get("Amz-Sdk-Request") == "")
+			status, code, err := do(len(s.byPattern), r)
+			if err != nil {
+				return nil, err
 			}
-			return &http.Response{StatusCode: status, Header: http.Header{}, Body: http.NoBody, Request: r}, nil
+			return &http.Response{StatusCode: status, Header: http.Header{"X-Amzn-Errortype": {code}}, Body: http.NoBody, Request: r}, nil
 		}),
-	}))
+	}), retryer)
+	return s
+}
+
+type doer func(*http.Request) (*http.Response, error)
+
+func (d doer) Do(r *http.Request) (*http.Response, error) { return d(r) }
+
+type telling struct{ s *scripted }
+
+func (telling) IsErrorRetryable(error) bool                  { return false }
+func (telling) MaxAttempts() int                             { return 1 }
+func (telling) RetryDelay(int, error) (time.Duration, error) { return 0, nil }
+func (telling) GetInitialToken() func(error) error           { return func(error) error { return nil } }
+func (telling) GetRetryToken(context.Context, error) (func(error) error, error) {
+	return func(error) error { return nil }, nil
+}
+
+func (t telling) GetAttemptToken(context.Context) (func(error) error, error) {
+	return func(err error) error {
+		said := ""
+		switch {
+		case retry.IsErrorThrottles(retry.DefaultThrottles).IsErrorThrottle(err).Bool():
+			said = "slow down"
+		case err != nil:
+			said = "no"
+		}
+		t.s.told = append(t.s.told, said)
+		return nil
+	}, nil
+}
+
+func (s *scripted) putBlock(ctx context.Context, content io.Reader) error {
+	_, err := s.PutSnapshotBlock(ctx, &ebs.PutSnapshotBlockInput{
+		SnapshotId: aws.String("snap-1"), BlockIndex: aws.Int32(0), BlockData: content, DataLength: aws.Int32(BlockSize),
+		Checksum: aws.String(zeroSum.text()), ChecksumAlgorithm: types.ChecksumAlgorithmChecksumAlgorithmSha256,
+	})
+	return err
+}
+
+// TestAMinuteLaterThePatternServesAgain moves the minute, not the clock.
+func TestAMinuteLaterThePatternServesAgain(t *testing.T) {
+	s := answers(func(n int, _ *http.Request) (int, string, error) {
+		if n == 3 {
+			return http.StatusBadRequest, "RequestThrottledException:http://internal.amazon.com/", nil
+		}
+		return http.StatusCreated, "", nil
+	})
 	put := func() {
 		t.Helper()
-		if _, err := client.PutSnapshotBlock(t.Context(), &ebs.PutSnapshotBlockInput{
-			SnapshotId: aws.String("snap-1"), BlockIndex: aws.Int32(0), BlockData: bytes.NewReader(zeroBlock[:]), DataLength: aws.Int32(BlockSize),
-			Checksum: aws.String(zeroSum.text()), ChecksumAlgorithm: types.ChecksumAlgorithmChecksumAlgorithmSha256,
-		}); err != nil {
+		if err := s.putBlock(t.Context(), bytes.NewReader(zeroBlock[:])); err != nil {
 			t.Error(err)
 		}
 	}
@@ -86,13 +143,56 @@ func TestAMinuteLaterThePatternServesAgain(t *testing.T) {
 	put()
 	put() // refused, and sent again by the SDK
 	put() // within the minute
-	client.calm.Add(-int64(calmAfter))
+	s.calm.Add(-int64(calmAfter))
 	put()
-	if want := []bool{false, true, true, false, false, true}; !slices.Equal(sent, want) {
-		t.Errorf("by the pattern or not: %v, want %v", sent, want)
+	if want := []bool{false, true, true, false, false, true}; !slices.Equal(s.byPattern, want) {
+		t.Errorf("by the pattern or not: %v, want %v", s.byPattern, want)
+	}
+	if want := []string{"", "", "slow down", "", "", ""}; !slices.Equal(s.told, want) {
+		t.Errorf("the retryer was told %q, want %q", s.told, want)
 	}
 }
 
-type doer func(*http.Request) (*http.Response, error)
+// TestTheCallersEndStirsNobody: other uploads go on as they did.
+func TestTheCallersEndStirsNobody(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	s := answers(func(n int, r *http.Request) (int, string, error) {
+		if n > 1 {
+			stop()
+			return 0, "", r.Context().Err()
+		}
+		return http.StatusCreated, "", nil
+	})
+	if err := s.putBlock(ctx, bytes.NewReader(zeroBlock[:])); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.putBlock(ctx, bytes.NewReader(zeroBlock[:])); !errors.Is(err, context.Canceled) || s.calm.Load() != 0 {
+		t.Errorf("%v; the pattern is used again from %d on", err, s.calm.Load())
+	}
+}
 
-func (d doer) Do(r *http.Request) (*http.Response, error) { return d(r) }
+// TestABrokenDiskIsReadOnce: neither the service nor a second attempt is to blame.
+func TestABrokenDiskIsReadOnce(t *testing.T) {
+	s := answers(func(_ int, r *http.Request) (int, string, error) {
+		_, err := io.Copy(io.Discard, r.Body)
+		return http.StatusCreated, "", err
+	})
+	if err := s.putBlock(t.Context(), bytes.NewReader(zeroBlock[:])); err != nil {
+		t.Fatal(err)
+	}
+	disk := &brokenDisk{}
+	err := s.putBlock(t.Context(), newBlockReader(disk, 0))
+	if _, ok := errors.AsType[*unreadable](err); !ok || disk.reads != 1 || s.calm.Load() != 0 {
+		t.Errorf("%v after %d reads; the pattern is used again from %d on", err, disk.reads, s.calm.Load())
+	}
+}
+
+type brokenDisk struct {
+	Disk
+	reads int
+}
+
+func (b *brokenDisk) ReadAt([]byte, int64) (int, error) {
+	b.reads++
+	return 0, errors.New("input/output error")
+}

@@ -2,6 +2,7 @@ package publish
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -17,6 +18,7 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
 	"github.com/aws/aws-sdk-go-v2/service/ebs/types"
+	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
@@ -37,21 +39,23 @@ const (
 // patterned is the SDK's client with less work for each block. An image is thousands of
 // them, and the SDK puts every request together from nothing. Here it makes the first;
 // the next are that request with another block in it, signed and sent by the SDK's
-// signer and HTTP client. What does not succeed at once goes through the SDK's client,
-// and so do all calls of the next minute.
+// signer and HTTP client, at the pace of its retryer. What does not succeed at once goes
+// through the SDK's client, and so do all calls of the next minute.
 type patterned struct {
 	*ebs.Client
 	http        ebs.HTTPClient
 	credentials aws.CredentialsProvider
+	retryer     aws.RetryerV2
 	signer      *v4.Signer
 
 	pattern atomic.Pointer[pattern] // nil: the SDK has not made a request yet
 	calm    atomic.Int64            // from when on the pattern is used, in nanoseconds since 1970
 }
 
-func newPatterned(client *ebs.Client) *patterned {
+// newPatterned wants a client with credentials and that retryer.
+func newPatterned(client *ebs.Client, retryer aws.RetryerV2) *patterned {
 	o := client.Options()
-	return &patterned{Client: client, http: o.HTTPClient, credentials: o.Credentials, signer: v4.NewSigner()}
+	return &patterned{Client: client, http: o.HTTPClient, credentials: o.Credentials, retryer: retryer, signer: v4.NewSigner()}
 }
 
 // PutSnapshotBlock is that of the SDK's client.
@@ -62,21 +66,25 @@ func (c *patterned) PutSnapshotBlock(ctx context.Context, in *ebs.PutSnapshotBlo
 	}
 	p := c.pattern.Load()
 	if p != nil && time.Now().UnixNano() >= c.calm.Load() {
-		if out := c.put(ctx, p, in, content); out != nil {
+		out, err := c.put(ctx, p, in, content)
+		if err == nil {
 			return out, nil
 		}
-		c.stirred()
+		if broken, ok := errors.AsType[*unreadable](err); ok {
+			return nil, broken
+		}
+		c.noted(ctx, 2)
 	}
 	var made *pattern
 	out, err := c.Client.PutSnapshotBlock(ctx, in, func(o *ebs.Options) {
 		o.APIOptions = append(o.APIOptions, learn(&made))
 	})
 	if err != nil {
-		c.stirred()
+		c.noted(ctx, 2)
 		return nil, err
 	}
-	if attempts, ok := retry.GetAttemptResults(out.ResultMetadata); ok && len(attempts.Results) > 1 {
-		c.stirred()
+	if all, ok := retry.GetAttemptResults(out.ResultMetadata); ok {
+		c.noted(ctx, len(all.Results))
 	}
 	if p == nil && made != nil {
 		c.pattern.CompareAndSwap(nil, made)
@@ -84,35 +92,50 @@ func (c *patterned) PutSnapshotBlock(ctx context.Context, in *ebs.PutSnapshotBlo
 	return out, nil
 }
 
-func (c *patterned) stirred() { c.calm.Store(time.Now().Add(calmAfter).UnixNano()) }
+// noted notes how many attempts a call took. More than one is a reason to leave the
+// next calls to the SDK, unless it is the caller who ended it.
+func (c *patterned) noted(ctx context.Context, attempts int) {
+	if attempts > 1 && ctx.Err() == nil {
+		c.calm.Store(time.Now().Add(calmAfter).UnixNano())
+	}
+}
 
-// put makes one attempt, and returns nil unless it succeeds: the SDK's client finds out
-// why it does not.
-func (c *patterned) put(ctx context.Context, p *pattern, in *ebs.PutSnapshotBlockInput, content io.ReaderAt) *ebs.PutSnapshotBlockOutput {
+// put makes one attempt. Its error is for the retryer, which slows down after some: the
+// SDK's client finds out what it means.
+func (c *patterned) put(ctx context.Context, p *pattern, in *ebs.PutSnapshotBlockInput, content io.ReaderAt) (_ *ebs.PutSnapshotBlockOutput, err error) {
+	over, err := c.retryer.GetAttemptToken(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, over(err)) }()
+	identity, err := c.credentials.Retrieve(ctx)
+	if err != nil {
+		return nil, err
+	}
 	size := int64(aws.ToInt32(in.DataLength))
 	sent := &payload{content: io.NewSectionReader(content, 0, size)}
 	defer sent.Close()
 	r := p.request(in, sent, size).WithContext(ctx)
-	identity, err := c.credentials.Retrieve(ctx)
-	if err != nil {
-		return nil
-	}
 	if err := c.signer.SignHTTP(ctx, identity, r, unsignedPayload, p.service, p.region, time.Now()); err != nil {
-		return nil
+		return nil, err
 	}
 	answer, err := c.http.Do(r)
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	defer answer.Body.Close()
-	if _, err := io.Copy(io.Discard, io.LimitReader(answer.Body, mostAnswer)); err != nil || answer.StatusCode != http.StatusCreated {
-		return nil
+	if _, err := io.Copy(io.Discard, io.LimitReader(answer.Body, mostAnswer)); err != nil {
+		return nil, err
+	}
+	if answer.StatusCode != http.StatusCreated {
+		code, _, _ := strings.Cut(answer.Header.Get("X-Amzn-Errortype"), ":")
+		return nil, &smithy.GenericAPIError{Code: code, Message: answer.Status}
 	}
 	out := &ebs.PutSnapshotBlockOutput{ChecksumAlgorithm: types.ChecksumAlgorithm(answer.Header.Get(algorithmHeader))}
 	if sum := answer.Header.Get(checksumHeader); sum != "" {
 		out.Checksum = &sum
 	}
-	return out
+	return out, nil
 }
 
 // The headers of a block, as botocore's model of the service names them.

@@ -175,6 +175,44 @@ func TestWhatLastsIsAnErrorOfTheSDK(t *testing.T) {
 	}
 }
 
+// TestAnswersThatNeverCome: the attempt is given up and made again, whichever call it is.
+func TestAnswersThatNeverCome(t *testing.T) {
+	call := func(prefix string) func(*http.Request) bool {
+		return func(r *http.Request) bool { return strings.HasPrefix(r.Method+" "+r.URL.Path, prefix) }
+	}
+	for name, picks := range map[string]func(*http.Request) bool{
+		"start": func(r *http.Request) bool { return r.URL.Path == "/snapshots" }, "first block": call("PUT "), "later block": ofPattern,
+		"completion": call("POST /snapshots/completion/"),
+	} {
+		for kind, fault := range map[string]publishtest.Fault{"never arrives": publishtest.Hang, "is done": publishtest.Stall} {
+			t.Run(name+" "+kind, func(t *testing.T) {
+				t.Parallel()
+				var silent atomic.Bool
+				w := newWorld(t, func(r *http.Request) publishtest.Fault {
+					if picks(r) && !silent.Swap(true) {
+						return fault
+					}
+					return publishtest.None
+				})
+				path := someDisk(t)
+				d, err := chain.Open(t.Context(), path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer d.Close()
+				s, err := publish.Upload(t.Context(), publish.NewImpatientBlocks(w.config, 2, 2*time.Second), d, publish.Options{Key: "k", Dir: t.TempDir(), Snapshots: w.snapshots(), Workers: 2})
+				if err != nil || !silent.Load() {
+					t.Fatalf("%v (silent: %v)", err, silent.Load())
+				}
+				w.same(t, s.ID, path)
+				if all := w.service.Snapshots(); len(all) != 1 || !all[0].Complete {
+					t.Errorf("there are %+v, want one complete snapshot", all)
+				}
+			})
+		}
+	}
+}
+
 // TestAnUploadEndsWhileTheServiceIsSilent: also on the short way.
 func TestAnUploadEndsWhileTheServiceIsSilent(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())

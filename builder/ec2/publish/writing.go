@@ -181,10 +181,20 @@ func newBlockReader(disk Disk, index int32) *blockReader {
 
 func (b *blockReader) Read(p []byte) (int, error) {
 	n, err := b.SectionReader.Read(p)
+	return n, b.of(err)
+}
+
+func (b *blockReader) ReadAt(p []byte, off int64) (int, error) {
+	n, err := b.SectionReader.ReadAt(p, off)
+	return n, b.of(err)
+}
+
+// of tells an error of the disk from those of the wire.
+func (b *blockReader) of(err error) error {
 	if err != nil && !errors.Is(err, io.EOF) {
 		err = &unreadable{b.index, err}
 	}
-	return n, err
+	return err
 }
 
 // unreadable is an error of the disk, in the midst of a request.

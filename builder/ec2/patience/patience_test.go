@@ -1,4 +1,4 @@
-package ec2
+package patience
 
 import (
 	"bytes"
@@ -38,7 +38,7 @@ func TestRequestsThatStandStillAreGivenUp(t *testing.T) {
 	}))
 	defer server.Close()
 	defer close(release)
-	client := bounded(nil, quiet)
+	client := Bound(nil, quiet)
 	ask := func(ctx context.Context, path string, body []byte) ([]byte, error) {
 		r, err := http.NewRequestWithContext(ctx, http.MethodPut, server.URL+path, bytes.NewReader(body))
 		if err != nil {

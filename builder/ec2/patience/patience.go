@@ -1,4 +1,6 @@
-package ec2
+// Package patience bounds how long a request to AWS may stand still. How often it is
+// made again is the SDK's business.
+package patience
 
 import (
 	"context"
@@ -10,9 +12,9 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 )
 
-// patience is how long a request to AWS may stand still: nothing of it is sent and
-// nothing of the answer comes. A large object on its way takes as long as it takes.
-const patience = time.Minute
+// Usual is how long a request may stand still: nothing of it is sent and nothing of the
+// answer comes. A large object on its way takes as long as it takes.
+const Usual = time.Minute
 
 // impatient gives requests up that stand still, so that a connection which hangs is an
 // attempt that failed, and not the end of a build.
@@ -21,8 +23,9 @@ type impatient struct {
 	quiet time.Duration
 }
 
-// bounded makes a client impatient; nil stands for the SDK's own.
-func bounded(client aws.HTTPClient, quiet time.Duration) aws.HTTPClient {
+// Bound makes a client give up requests that stand still for so long; nil stands for the
+// SDK's own.
+func Bound(client aws.HTTPClient, quiet time.Duration) aws.HTTPClient {
 	if client == nil {
 		client = awshttp.NewBuildableClient()
 	}
