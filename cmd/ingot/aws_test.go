@@ -17,6 +17,16 @@ import (
 	"github.com/seed-6db18919/ingot/reporter"
 )
 
+// startAWS starts the test's cloud for a test that `make test-aws` runs: of this package
+// those with OnAWS in their names, as most of the others need no cloud and take long.
+func startAWS(t *testing.T, o ec2test.Options) *ec2test.Cloud {
+	t.Helper()
+	if !strings.Contains(t.Name(), "OnAWS") {
+		t.Fatal("this test runs nowhere: put OnAWS into its name")
+	}
+	return ec2test.Start(t, o)
+}
+
 // onAWS is ingot, used by hand, with an account of the test's cloud.
 type onAWS struct {
 	*testing.T
@@ -27,7 +37,7 @@ type onAWS struct {
 func newOnAWS(t *testing.T) *onAWS {
 	t.Helper()
 	machines := ec2test.ContainerMachines(t) // before the cloud, which it outlasts
-	a := &onAWS{T: t, cloud: ec2test.Start(t, ec2test.Options{Machine: machines}), dir: t.TempDir()}
+	a := &onAWS{T: t, cloud: startAWS(t, ec2test.Options{Machine: machines}), dir: t.TempDir()}
 	lendParent(t, filepath.Join(a.dir, "cache"))
 	a.write("ingot.yaml", fmt.Sprintf("dataDir: ./data\ncacheDir: ./cache\naws: {region: %s, bucket: %s, instanceProfile: %s, instanceTypes: [t3.small], owner: test}\n",
 		ec2test.Region, a.cloud.Bucket, ec2test.Profile))

@@ -137,7 +137,7 @@ func newProcessOnAWS(t *testing.T) *processOnAWS {
 	t.Helper()
 	s := &processOnAWS{}
 	machines := ec2test.ContainerMachines(t) // before the cloud, which it outlasts
-	s.cloud = ec2test.Start(t, ec2test.Options{Polls: -1, Machine: func(l ec2test.Launch) ec2test.Machine {
+	s.cloud = startAWS(t, ec2test.Options{Polls: -1, Machine: func(l ec2test.Launch) ec2test.Machine {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.launched = append(s.launched, l)

@@ -23,14 +23,14 @@ import (
 	"github.com/seed-6db18919/ingot/reporter"
 )
 
-// TestDaemonsOfTwoLedgersShareAnAccount has two daemons, each with a ledger of its own, at
+// TestDaemonsOfTwoLedgersOnAWS has two daemons, each with a ledger of its own, at
 // work under the same aws.owner on the same commit: each counts it as its build 1. They
 // build on an instance each, no reaper takes what is the other's, and in the end there
 // is an image of each.
-func TestDaemonsOfTwoLedgersShareAnAccount(t *testing.T) {
+func TestDaemonsOfTwoLedgersOnAWS(t *testing.T) {
 	skipIfShort(t)
 	machines := ec2test.ContainerMachines(t)
-	c := ec2test.Start(t, ec2test.Options{Machine: machines})
+	c := startAWS(t, ec2test.Options{Machine: machines})
 	first, second := newIngotProcess(t), newIngotProcess(t)
 	config, err := os.ReadFile(second.config)
 	must(t, err)
@@ -137,14 +137,14 @@ func (a *onAWS) fails(status exitCode, args ...string) string {
 func newOnIdleAWS(t *testing.T) *onAWS {
 	t.Helper()
 	idle := ec2test.Scripted(func(context.Context, []string) (int, string, string) { return 0, "", "" })
-	a := &onAWS{T: t, cloud: ec2test.Start(t, ec2test.Options{Machine: idle}), dir: t.TempDir()}
+	a := &onAWS{T: t, cloud: startAWS(t, ec2test.Options{Machine: idle}), dir: t.TempDir()}
 	a.write("ingot.yaml", fmt.Sprintf("dataDir: ./data\naws: {region: %s, bucket: %s, instanceProfile: %s, owner: test}\n", ec2test.Region, a.cloud.Bucket, ec2test.Profile))
 	return a
 }
 
-// TestReapOfALostLedger has what its builds have made listed by another ledger, and
+// TestReapOfALostLedgerOnAWS has what its builds have made listed by another ledger, and
 // removed by nobody who does not name it.
-func TestReapOfALostLedger(t *testing.T) {
+func TestReapOfALostLedgerOnAWS(t *testing.T) {
 	a := newOnIdleAWS(t)
 	const lost = "lostlostlost"
 	older := a.launch("hand-1") // by an ingot that knew no ledgers
@@ -196,9 +196,9 @@ func TestReapOfALostLedger(t *testing.T) {
 	}
 }
 
-// TestKeptInstancesOfTwoLedgers: a number that two ledgers have given needs the ledger,
+// TestKeptInstancesOfTwoLedgersOnAWS: a number that two ledgers have given needs the ledger,
 // which nobody has to open for it.
-func TestKeptInstancesOfTwoLedgers(t *testing.T) {
+func TestKeptInstancesOfTwoLedgersOnAWS(t *testing.T) {
 	a := newOnIdleAWS(t)
 	until := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
 	first := a.launch("7", "ingot:ledger", "firstfirst22", "ingot:kept", until)

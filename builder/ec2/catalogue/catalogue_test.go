@@ -237,6 +237,98 @@ func TestEveryAliasFindsItsVendorsImage(t *testing.T) {
 	}
 }
 
+// vendorsNames are names that vendors have given to images, by alias and architecture:
+// the first is what the alias stands for, the others are made for somebody else.
+// Those of CentOS Stream 10 and of ARM follow their vendors' other names.
+var vendorsNames = map[string][]string{
+	"ubuntu-16.04 x86_64":    {"ubuntu/images/hvm-ssd/ubuntu-xenial-16.04-amd64-server-20210928", "ubuntu/images/ebs-ssd/ubuntu-xenial-16.04-amd64-server-20200407"},
+	"ubuntu-16.04 arm64":     {"ubuntu/images/hvm-ssd/ubuntu-xenial-16.04-arm64-server-20210928"},
+	"ubuntu-18.04 x86_64":    {"ubuntu/images/hvm-ssd/ubuntu-bionic-18.04-amd64-server-20221201", "ubuntu-pro-server/images/hvm-ssd/ubuntu-bionic-18.04-amd64-pro-server-20230524"},
+	"ubuntu-18.04 arm64":     {"ubuntu/images/hvm-ssd/ubuntu-bionic-18.04-arm64-server-20221201"},
+	"ubuntu-20.04 x86_64":    {"ubuntu/images/hvm-ssd/ubuntu-focal-20.04-amd64-server-20221018", "ubuntu-eks/k8s_1.25/images/hvm-ssd/ubuntu-focal-20.04-amd64-server-20230707"},
+	"ubuntu-20.04 arm64":     {"ubuntu/images/hvm-ssd/ubuntu-focal-20.04-arm64-server-20221018"},
+	"ubuntu-22.04 x86_64":    {"ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-amd64-server-20240207.1", "ubuntu-minimal/images/hvm-ssd/ubuntu-jammy-22.04-amd64-minimal-20240207"},
+	"ubuntu-22.04 arm64":     {"ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-arm64-server-20240207.1"},
+	"ubuntu-24.04 x86_64":    {"ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-20260904", "ubuntu/images-testing/hvm-ssd-gp3/ubuntu-noble-daily-amd64-server-20260904"},
+	"ubuntu-24.04 arm64":     {"ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-arm64-server-20260904"},
+	"rhel-7 x86_64":          {"RHEL-7.9_HVM-20221027-x86_64-0-Hourly2-GP2", "RHEL-7.9_HVM-20221027-x86_64-0-Access2-GP2"},
+	"rhel-8 x86_64":          {"RHEL-8.10.0_HVM-20251002-x86_64-1918-Hourly2-GP3", "RHEL-SAP-8.10.0_HVM-20251002-x86_64-1918-Hourly2-GP3"},
+	"rhel-8 arm64":           {"RHEL-8.10.0_HVM-20251002-arm64-1918-Hourly2-GP3"},
+	"rhel-9 x86_64":          {"RHEL-9.4.0_HVM-20240605-x86_64-82-Hourly2-GP3", "RHEL-9.4.0_HVM_BETA-20240605-x86_64-82-Hourly2-GP3"},
+	"rhel-9 arm64":           {"RHEL-9.4.0_HVM-20240605-arm64-82-Hourly2-GP3"},
+	"rhel-10 x86_64":         {"RHEL-10.0.0_HVM-20251030-x86_64-0-Hourly2-GP3", "RHEL-10.0.0_HVM-20251030-x86_64-0-Access2-GP3"},
+	"rhel-10 arm64":          {"RHEL-10.0.0_HVM-20251030-arm64-0-Hourly2-GP3"},
+	"centos-7 x86_64":        {"CentOS Linux 7 x86_64 - 2211", "CentOS 7.9.2009 x86_64"},
+	"centos-7 arm64":         {"CentOS Linux 7 aarch64 - 2211"},
+	"centos-8 x86_64":        {"CentOS 8.4.2105 x86_64", "CentOS Stream 8 x86_64 20240311"},
+	"centos-8 arm64":         {"CentOS 8.4.2105 aarch64"},
+	"centos-stream-8 x86_64": {"CentOS Stream 8 x86_64 20240311", "CentOS Stream 9 x86_64 20240311"},
+	"centos-stream-8 arm64":  {"CentOS Stream 8 aarch64 20240311"},
+	"centos-stream-9 x86_64": {"CentOS Stream 9 x86_64 20260930", "CentOS Stream 8 x86_64 20240311"},
+	"centos-stream-9 arm64":  {"CentOS Stream 9 aarch64 20260930"},
+
+	"centos-stream-10 x86_64": {"CentOS Stream 10 x86_64 20260930", "CentOS Stream 9 x86_64 20260930"},
+	"centos-stream-10 arm64":  {"CentOS Stream 10 aarch64 20260930"},
+	"sles-12 x86_64":          {"suse-sles-12-sp5-v20240308-hvm-ssd-x86_64", "suse-sles-12-sp5-byos-v20240308-hvm-ssd-x86_64"},
+	"sles-15 x86_64":          {"suse-sles-15-sp5-v20230620-hvm-ssd-x86_64", "suse-sles-15-sp5-chost-byos-v20230620-hvm-ssd-x86_64"},
+	"sles-15 arm64":           {"suse-sles-15-sp5-v20230620-hvm-ssd-arm64"},
+	"debian-11 x86_64":        {"debian-11-amd64-20260821-2577", "debian-11-backports-amd64-20260821-2577"},
+	"debian-11 arm64":         {"debian-11-arm64-20260821-2577"},
+	"debian-12 x86_64":        {"debian-12-amd64-20231013-1532", "debian-12-backports-amd64-20231013-1532"},
+	"debian-12 arm64":         {"debian-12-arm64-20231013-1532"},
+	"debian-13 x86_64":        {"debian-13-amd64-20260914-2601", "debian-13-backports-amd64-20260914-2601"},
+	"debian-13 arm64":         {"debian-13-arm64-20260914-2601"},
+}
+
+// vendorsParameters are the names of public parameters, letter by letter, below
+// /aws/service/.
+var vendorsParameters = map[string]string{
+	"amazon-linux-2 x86_64":    "ami-amazon-linux-latest/amzn2-ami-kernel-5.10-hvm-x86_64-gp2",
+	"amazon-linux-2 arm64":     "ami-amazon-linux-latest/amzn2-ami-kernel-5.10-hvm-arm64-gp2",
+	"amazon-linux-2023 x86_64": "ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64",
+	"amazon-linux-2023 arm64":  "ami-amazon-linux-latest/al2023-ami-kernel-default-arm64",
+	"windows-2012-r2 x86_64":   "ami-windows-latest/Windows_Server-2012-R2_RTM-English-64Bit-Base",
+	"windows-2016 x86_64":      "ami-windows-latest/Windows_Server-2016-English-Full-Base",
+	"windows-2019 x86_64":      "ami-windows-latest/Windows_Server-2019-English-Full-Base",
+	"windows-2022 x86_64":      "ami-windows-latest/Windows_Server-2022-English-Full-Base",
+	"windows-2025 x86_64":      "ami-windows-latest/Windows_Server-2025-English-Full-Base",
+}
+
+// TestAliasesMeanWhatVendorsPublish holds the list against names that are not derived
+// from it: a pattern with a slip in it finds nothing here.
+func TestAliasesMeanWhatVendorsPublish(t *testing.T) {
+	left := map[string]bool{}
+	for key := range vendorsNames {
+		left[key] = true
+	}
+	for key := range vendorsParameters {
+		left[key] = true
+	}
+	for _, e := range list() {
+		for arch, s := range e.Images {
+			key := e.Name + " " + string(arch)
+			delete(left, key)
+			if s.Parameter != "" || vendorsParameters[key] != "" {
+				if s.Parameter != "/aws/service/"+vendorsParameters[key] {
+					t.Errorf("%s: the parameter is %s", key, s.Parameter)
+				}
+				continue
+			}
+			r := &region{}
+			for n, name := range vendorsNames[key] {
+				// What is not meant is newer.
+				r.images = append(r.images, image(n+1, e.Owners[0], name, fmt.Sprintf("2026-01-%02d", n+1), func(i *types.Image) { i.Architecture = types.ArchitectureValues(arch) }))
+			}
+			if got, err := r.catalogue().Resolve(t.Context(), e.Name, arch); err != nil || got.ID != id(1) {
+				t.Errorf("%s: %+v, %v; want %q", key, got, err, vendorsNames[key])
+			}
+		}
+	}
+	for key := range left {
+		t.Errorf("%s is not in the list", key)
+	}
+}
+
 // nameOf is a name that fits a pattern.
 func nameOf(pattern string) string {
 	return strings.NewReplacer("*", "9.0", "?", "7").Replace(pattern)
