@@ -76,6 +76,16 @@ func TestPublisher(t *testing.T) {
 	}
 	s := w.service.Snapshots()[0]
 	w.same(t, s.ID, base)
+	var progress []string
+	for _, line := range said {
+		if strings.Contains(line, "looked at") {
+			progress = append(progress, line)
+		}
+	}
+	// Of 22 blocks the last of each tenth, and at the end what was sent of 21.
+	if len(progress) != 10 || !strings.HasPrefix(progress[0], "3 of 22 blocks looked at, ") || progress[9] != "22 of 22 blocks looked at, 10 MiB sent" {
+		t.Errorf("progress is told by %q", progress)
+	}
 	for key, want := range map[string]string{"team": "web", "ingot:owner": "me", "ingot:build": "b-1", "ingot:recipe": "web", "ingot:version": "1.2.3", "ingot:key": first.Key} {
 		if s.Tags[key] != want {
 			t.Errorf("the snapshot's tag %s is %q, want %q", key, s.Tags[key], want)
