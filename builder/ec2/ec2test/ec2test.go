@@ -3,49 +3,7 @@
 // Start puts a server on the loopback address between the SDK and moto, an emulator
 // of AWS. What moto does as AWS does it passes on; what moto lacks, or takes too
 // lightly for a driver to be tested on it, the server does itself, and strictly:
-// what the service refuses is refused.
-//
-//	Service, operation           | moto 5.2.5                    | here
-//	-----------------------------+-------------------------------+---------------------------------------------
-//	ec2 RunInstances             | no ClientToken; unknown AMIs  | one reservation per token, other parameters
-//	                             | and types pass; own devices;  | with it are refused; volumes as the AMI and the
-//	                             | no io1 and io2, no storage    | call say, io1 and io2 becoming gp3; Spot
-//	                             | of the host; persistent Spot  | requests are one-time ones; no token of an
-//	                             | requests                      | instance that was terminated
-//	ec2 DescribeInstances,       | every state is reached at     | pending, stopping and shutting-down last for
-//	DescribeInstanceStatus       | once                          | Options.Polls describes and the machine's work
-//	                             | pages of 100                  | all at once, unless pages are asked for
-//	ec2 StopInstances            | also pending and Spot ones    | refused
-//	ec2 CreateImage              | one volume, no tags on the    | a snapshot of each volume, tagged; the image
-//	                             | snapshot, names may repeat    | is pending first; names are unique; devices
-//	                             |                               | change DeleteOnTermination, and nothing else
-//	ec2 RegisterImage            | only name and description     | tags, devices, boot mode and architecture are kept
-//	ec2 DescribeImages           | unknown IDs are left out      | InvalidAMIID.NotFound
-//	ec2 ModifyImageAttribute     | knows no imdsSupport          | imdsSupport of an available image, and nothing
-//	                             |                               | else
-//	ec2 DescribeSnapshots        | complete at once              | pending with progress first
-//	ec2 DeleteSnapshot           | knows only its own snapshots  | refused while an image is made of it
-//	ec2 ImportImage, Describe-   | nothing of it                 | a task that goes through its steps, one for each
-//	ImportImageTasks             |                               | look; one disk with its format's mark, by the role
-//	                             |                               | vmimport; one task per token, ended or not; the
-//	                             |                               | AMI has no tags, and boots Debian 12
-//	ec2 ImportSnapshot, De-      | nothing of it                 | the same, and a snapshot of the size of Debian 12
-//	scribeImportSnapshotTasks    |                               |
-//	ec2 CancelImportTask         | nothing of it                 | refused once the task has ended; the task makes
-//	                             |                               | nothing, and keeps its token
-//	ec2 CreateTags of an import  | nothing of it                 | the task shows them
-//	ec2 GetConsoleOutput         | a sample text                 | what the instance's Machine says
-//	ssm GetParameter             | its own AMIs                  | the parameters of Parents
-//	ssm SendCommand and the rest | runs nothing                  | run by the instance's Machine
-//	of Run Command, instance     |                               | Sysprep then shuts the instance down
-//	information                  |                               |
-//	ebs StartSnapshot            | complete at once, by a volume,| pending until CompleteSnapshot; no volume; one
-//	                             | another for the same token    | per token, other parameters with it are refused
-//	ebs ListSnapshotBlocks and   | blocks of 512 bytes, tokens   | blocks of 512 KiB, tokens that may be
-//	ListChangedBlocks            | that the model refuses        | sent back
-//	instances of images of       | any                           | with ContainerMachines, what was uploaded, with
-//	uploaded snapshots           |                               | what the parents of the snapshot have
-//	s3, presigned addresses      | any, and none                 | the signature and its time are checked
+// what the service refuses is refused. docs/aws.md lists what that is, operation by operation.
 //
 // Not here: NoReboot images of running instances, Targets of commands, user data
 // (a Machine gets it and may run it), imports of several objects, and permissions.
