@@ -12,8 +12,11 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
 	"github.com/aws/aws-sdk-go-v2/service/ebs/types"
+
+	"github.com/seed-6db18919/ingot/builder/ec2/patience"
 )
 
 // TestOnlyRequestsOfTheKnownKindArePatterns: from whatever the SDK comes to do
@@ -195,4 +198,26 @@ type brokenDisk struct {
 func (b *brokenDisk) ReadAt([]byte, int64) (int, error) {
 	b.reads++
 	return 0, errors.New("input/output error")
+}
+
+// BenchmarkRequest is what a block costs beside moving its bytes.
+func BenchmarkRequest(b *testing.B) {
+	created := doer(func(r *http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: http.StatusCreated, Header: http.Header{checksumHeader: {zeroSum.text()}}, Body: http.NoBody, Request: r}, nil
+	})
+	client := newBlocks(aws.Config{Region: "eu-west-1", Credentials: credentials.NewStaticCredentialsProvider("AKID", "secret", "")}, 0, patience.Usual)
+	sdk := ebs.New(client.Options(), func(o *ebs.Options) { o.HTTPClient = patience.Bound(created, patience.Usual) })
+	for name, blocks := range map[string]Blocks{"sdk": sdk, "pattern": newPatterned(sdk, client.retryer)} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := blocks.PutSnapshotBlock(b.Context(), &ebs.PutSnapshotBlockInput{
+					SnapshotId: aws.String("snap-1"), BlockIndex: aws.Int32(0), BlockData: bytes.NewReader(zeroBlock[:]), DataLength: aws.Int32(BlockSize),
+					Checksum: aws.String(zeroSum.text()), ChecksumAlgorithm: types.ChecksumAlgorithmChecksumAlgorithmSha256,
+				}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }
